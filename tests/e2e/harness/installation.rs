@@ -75,6 +75,19 @@ impl Installation {
         Self { nats, bus, folder }
     }
 
+    /// The same, and the largest message of the server has this number of bytes.
+    pub(crate) async fn start_bare_with_payload_max(bytes: usize) -> Self {
+        service::process::install_crypto_provider();
+        let folder = TempDir::new().unwrap();
+        let (store, config) = (folder.path().join("nats"), folder.path().join("nats.conf"));
+        let text = format!("jetstream {{ store_dir: {store:?} }}\nmax_payload: {bytes}\n");
+        std::fs::write(&config, text).unwrap();
+        let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
+        let nats = NatsServer::start(options).await.unwrap();
+        let bus = Bus::connect_now(&BusOptions::new("test", nats.url())).await.unwrap();
+        Self { nats, bus, folder }
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

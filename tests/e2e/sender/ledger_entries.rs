@@ -104,6 +104,8 @@ async fn a_compact_entry_gives_the_next_sender_the_result_that_was_decided() {
         assert_eq!((result.bsp.as_str(), result.channel_id.as_str()), ("infobip", "channel-0"));
         assert_eq!((result.message_id, result.command_msg_id), (format!("imc-{id}"), format!("msg {id}")));
         assert_eq!((result.command_sequence, result.attempts), (sequence, 1));
+        // Only the dead sender had the call.
+        assert_eq!((result.attempts_made.len(), result.attempts_left_out), (0, 1));
         assert_eq!(result.context, "ticket 7");
         let decided_at = result.decided_at.unwrap();
         assert!(decided_at.seconds <= died_at.as_second(), "it was decided again");

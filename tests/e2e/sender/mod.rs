@@ -1,5 +1,6 @@
 //! Tests of the sender: each command is sent at most once, and every command has a true result.
 
+mod attempts;
 mod command_contents;
 mod crash;
 mod invalid_commands;

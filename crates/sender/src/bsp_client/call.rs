@@ -3,14 +3,15 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use bsp::mask::{self, Unmasked};
 use bsp::sending::{NotSent, Request, Response, SendResponse};
 use jiff::Timestamp;
+use proto::v1::{Attempt, AttemptOutcome};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use service::LogPayloads;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::account::Account;
+use crate::bsp_client::call_texts::{self, CallTexts};
 use crate::bsp_client::retry_after;
 use crate::moment::Moment;
 
@@ -88,6 +89,40 @@ impl CallResult {
             Self::Indeterminate(Reason::ConnectionLost) => "broken",
         }
     }
+
+    /// Returns what a result says about the call.
+    fn attempt_outcome(&self) -> AttemptOutcome {
+        match self {
+            Self::Answered(answer) => match &**answer {
+                SendResponse::Accepted { .. } => AttemptOutcome::Accepted,
+                SendResponse::Rejected { .. } => AttemptOutcome::Rejected,
+                SendResponse::Duplicate { .. } => AttemptOutcome::Duplicate,
+                SendResponse::Indeterminate { .. } => AttemptOutcome::Unclear,
+                SendResponse::Limited => AttemptOutcome::Limited,
+                SendResponse::NotSent(_) => AttemptOutcome::AccountRefused,
+            },
+            Self::Limited { .. } => AttemptOutcome::Limited,
+            Self::Refused { why, .. } if why.error.is_some() => AttemptOutcome::AccountRefused,
+            Self::Refused { .. } => AttemptOutcome::RefusedInFront,
+            Self::NotConnected => AttemptOutcome::NotConnected,
+            Self::Indeterminate(Reason::TimedOut) => AttemptOutcome::TimedOut,
+            Self::Indeterminate(Reason::ConnectionLost) => AttemptOutcome::ConnectionLost,
+        }
+    }
+}
+
+/// What a call ended with, and how a result shows it.
+#[derive(Debug)]
+pub(crate) struct FinishedCall {
+    pub(crate) end: CallResult,
+    pub(crate) attempt: Attempt,
+}
+
+impl FinishedCall {
+    fn new(end: CallResult, attempt: Attempt) -> Self {
+        let attempt = Attempt { outcome: end.attempt_outcome().into(), ..attempt };
+        Self { end, attempt }
+    }
 }
 
 /// A call that sends a message.
@@ -106,66 +141,49 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     /// Makes the call. It always ends by its deadline.
-    pub(crate) async fn send(self) -> CallResult {
+    pub(crate) async fn send(self) -> FinishedCall {
         let Self { client, account, authorization, request, message_id, deadline, payloads } = self;
-        let function = request.function;
+        let sending = account.sending;
         let url = format!("{}{}", account.details.base_url, request.path);
-        let channel = account.channel.as_str();
-        let data = printable(&request.body, Unmasked { keys: request.logged_keys, texts: &[] }, payloads);
-        tracing::info!(
-            function,
-            channel,
-            message_id,
-            "request to [{url}] Data [{}] with api key header",
-            data.unwrap_or_else(|| message_id.to_owned())
-        );
+        let (function, channel) = (request.function, account.channel.as_str());
+        let texts = CallTexts { function, channel, message_id, url: &url, sending, payloads };
+        let shown = texts.request(&request);
         let call = client
             .post(&url)
             .header(CONTENT_TYPE, JSON)
             .header(ACCEPT, JSON)
             .header(AUTHORIZATION, authorization)
             .body(request.body);
-        let exchanged = by_deadline(deadline, exchange(call)).await;
-        let HttpResponse { status, retry_after: after, body } = match exchanged {
+        let (at, began) = (Timestamp::now(), Instant::now());
+        let exchanged = by_deadline(deadline, exchange(call, sending.trace_header())).await;
+        let attempt = Attempt {
+            at: Some(bsp::time::to_proto(at)),
+            duration: Some(began.elapsed().into()),
+            request: shown,
+            ..Attempt::default()
+        };
+        let HttpResponse { status, retry_after: after, trace_id, body } = match exchanged {
             Ok(response) => response,
             Err(end) => {
-                let what = match &end {
+                texts.no_response(match &end {
                     CallResult::Indeterminate(reason) => reason.text(),
                     _ => "cannot connect",
-                };
-                tracing::info!(
-                    function,
-                    channel,
-                    message_id,
-                    "no response of [{url}] to message {message_id}: {what}"
-                );
-                return end;
+                });
+                return FinishedCall::new(end, attempt);
             }
         };
-        let sending = account.sending;
-        let readable = Unmasked { keys: sending.answer_logged_keys(), texts: sending.answer_error_texts() };
-        let text = printable(&body, readable, payloads);
-        tracing::info!(
-            function,
-            channel,
-            message_id,
-            status,
-            "response of [{url}]: {}",
-            text.unwrap_or_else(|| format!("{status} {message_id}"))
-        );
-        match sending.answer(Response { status, retry_after: after, body: &body }, message_id) {
+        let attempt = Attempt {
+            http_status: status.into(),
+            provider_trace_id: trace_id,
+            response: texts.response(status, &body),
+            ..attempt
+        };
+        let end = match sending.answer(Response { status, retry_after: after, body: &body }, message_id) {
             SendResponse::Limited => CallResult::Limited { after },
             SendResponse::NotSent(why) => CallResult::Refused { why, after },
             answer => CallResult::Answered(answer.into()),
-        }
-    }
-}
-
-fn printable(body: &[u8], readable: Unmasked, payloads: LogPayloads) -> Option<String> {
-    match payloads {
-        LogPayloads::Masked => Some(mask::body("application/json", body, readable)),
-        LogPayloads::Full => Some(mask::unmasked(body)),
-        LogPayloads::Off => None,
+        };
+        FinishedCall::new(end, attempt)
     }
 }
 
@@ -175,6 +193,8 @@ pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     /// The `Retry-After` of the response, if there is one.
     pub(crate) retry_after: Option<Duration>,
+    /// The BSP's id of the call; empty if it gave none.
+    pub(crate) trace_id: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -195,10 +215,14 @@ async fn by_deadline<T>(
     }
 }
 
-async fn exchange(call: reqwest::RequestBuilder) -> Result<HttpResponse, CallResult> {
+async fn exchange(
+    call: reqwest::RequestBuilder,
+    trace_header: Option<&str>,
+) -> Result<HttpResponse, CallResult> {
     let mut answer = call.send().await.map_err(|error| to_result(&error))?;
     let status = answer.status().as_u16();
     let retry_after = retry_after(answer.headers());
+    let trace_id = call_texts::trace_id(answer.headers(), trace_header);
     let mut body = Vec::new();
     while body.len() < ANSWER_BYTES_MAX {
         match answer.chunk().await {
@@ -212,7 +236,7 @@ async fn exchange(call: reqwest::RequestBuilder) -> Result<HttpResponse, CallRes
             Err(_) => break,
         }
     }
-    Ok(HttpResponse { status, retry_after, body })
+    Ok(HttpResponse { status, retry_after, trace_id, body })
 }
 
 /// Nothing was sent only if the connection failed or the call was not yet being written.
@@ -265,7 +289,7 @@ pub(crate) async fn query_log(
                 return Err(());
             }
         }
-        Ok(HttpResponse { status, retry_after, body })
+        Ok(HttpResponse { status, retry_after, trace_id: String::new(), body })
     };
     timeout_at(deadline, exchange).await.map_err(drop)?
 }

@@ -1,6 +1,7 @@
 //! HTTP calls to a BSP: sends, and queries of its message log.
 
 pub(crate) mod call;
+mod call_texts;
 pub(crate) mod client;
 pub(crate) mod message_log;
 mod retry_after;

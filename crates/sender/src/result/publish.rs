@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use prost::Message;
 use proto::v1::SendResult;
 
+use crate::result::attempts;
 use crate::result::dead_letter_reason::DeadLetterReason;
 
 /// Bytes that the headers of a dead letter may need: its reason, copied headers, and their names.
@@ -50,7 +51,8 @@ pub(crate) fn traceparent(delivery: &Delivery) -> Option<&str> {
     delivery.headers.get_limited(headers::TRACEPARENT)
 }
 
-/// Publishes a result. Publishing the same result twice uses the same id.
+/// Publishes a result. Publishing the same result twice uses the same id. The number of calls that it does not show is
+/// counted here.
 ///
 /// # Errors
 /// [`PublishError`] if it may not be stored.
@@ -75,7 +77,8 @@ pub(crate) async fn result(
         Owner::Channel(bsp, channel) => Subject::Event(EventKind::SendResult, bsp, channel.clone()),
         Owner::NoChannel(channel) => Subject::ResultWithoutBsp(channel.cloned()),
     };
-    bus.store_once_permitted(&subject, headers, &result.encode_to_vec().into(), STORE_LIMIT).await?;
+    let payload = attempts::counted(result).encode_to_vec();
+    bus.store_once_permitted(&subject, headers, &payload.into(), STORE_LIMIT).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::trials::Trials;
 use super::{RETRY_PAUSE, Work};
 use crate::context::open_calls::OpenCall;
 use crate::media_url::FileLink;
+use crate::result::attempts::CallHistory;
 use crate::throttle::Permit;
 
 /// One attempt.
@@ -23,6 +24,8 @@ pub(super) struct Progress {
     /// The permit for its next call.
     pub(super) permit: Option<Permit>,
     pub(super) trials: Trials,
+    /// The calls that its result shows.
+    pub(super) calls: CallHistory,
     /// Held while its message may be on its way.
     pub(super) open_call: Option<OpenCall>,
 }

@@ -4,7 +4,7 @@ use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
-use crate::bsp_client::call::{Call, CallResult};
+use crate::bsp_client::call::{Call, CallResult, FinishedCall};
 use crate::media_url::FileLink;
 use crate::moment::Moment;
 
@@ -25,7 +25,8 @@ impl Attempt<'_> {
         };
         self.progress.open_call = Some(lane.calls.begin(job.delivery.sequence));
         let began = Instant::now();
-        let end = call.send().await;
+        let FinishedCall { end, attempt } = call.send().await;
+        self.progress.calls.record(attempt);
         shared.metrics.call_time.observe(began.elapsed());
         if end.is_unsent() {
             // It is waiting again, also while this is written to the ledger.

@@ -88,7 +88,11 @@ pub(crate) async fn process(lane: &LaneContext, job: &PendingCommand, turn: Turn
                 work.resolve_while_held(known, ended_at, &mut turn.overtaking).await
             }
             Stage::Decide(known, outcome) => work.decide(known, &outcome).await,
-            Stage::Publish(result) => work.publish(&result).await,
+            // Only now, so that the ledger has the result without its calls.
+            Stage::Publish(mut result) => {
+                progress.calls.move_to(&mut result);
+                work.publish(result).await
+            }
             Stage::IdConflict => work.id_conflict().await,
             Stage::End(ending) => return ending,
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bus::PublishError;
 use bus::rate_limited_log::RateLimitedLog;
 use proto::v1::SendResult;
 
@@ -11,7 +12,7 @@ use crate::context::Completion;
 use crate::reject::dead_letter::{self, DeadLetterRequest};
 use crate::result::dead_letter_reason::DeadLetterReason;
 use crate::result::outcome::ResultContext;
-use crate::result::publish;
+use crate::result::{attempts, publish};
 
 /// Time after a lane was closed for which its results may still wait to be stored.
 const RESULT_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -21,14 +22,17 @@ static LETTER_NOT_STORED: RateLimitedLog = RateLimitedLog::new();
 
 impl Work<'_> {
     /// Stores the result. The ledger has it, so it is not lost if the lane closes before it is stored.
-    pub(super) async fn publish(&self, result: &SendResult) -> Stage {
+    pub(super) async fn publish(&self, mut result: Box<SendResult>) -> Stage {
         let (lane, job) = (self.lane, self.job);
         loop {
             let stored = tokio::select! {
-                stored = publish::result(&lane.shared.bus, lane.owner(), result, job.traceparent()) => stored,
+                stored = publish::result(&lane.shared.bus, lane.owner(), &result, job.traceparent()) => stored,
                 () = lane.closed_for(RESULT_WAIT_MAX) => return Stage::RELEASED,
             };
             let Err(error) = stored else { return Stage::End(Completion::Done) };
+            if matches!(error, PublishError::TooLarge) && attempts::shrink(&mut result) {
+                continue;
+            }
             if let Some(turn) = RESULT_NOT_STORED.next() {
                 let id = &job.command.id;
                 tracing::warn!(

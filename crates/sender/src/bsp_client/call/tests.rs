@@ -76,7 +76,7 @@ async fn call_often(address: SocketAddr, idle_timeout: Duration) -> Ends {
     for number in 0..CALLS {
         let id = format!("<call-{number}>");
         let call = client.post(format!("http://{address}/")).body(format!("{id}END"));
-        match exchange(call).await {
+        match exchange(call, None).await {
             Ok(_) => ends.answered += 1,
             Err(CallResult::NotConnected) => drop(ends.unsent.insert(id)),
             Err(_) => ends.unknown += 1,
@@ -123,7 +123,7 @@ async fn a_request_is_not_written_after_its_deadline_by_the_wall_clock() {
     let (address, seen) = serve(false).await;
     service::process::install_crypto_provider();
     let client = client::client(None, Duration::from_secs(4)).unwrap();
-    let call = |id: &str| exchange(client.post(format!("http://{address}/")).body(format!("{id}END")));
+    let call = |id: &str| exchange(client.post(format!("http://{address}/")).body(format!("{id}END")), None);
     let soon = Moment::now().plus(Duration::from_secs(10));
     assert!(by_deadline(soon, call("<in time>")).await.is_ok());
     let passed = Moment { unix_ms: Moment::now().unix_ms - 1, ..soon };
