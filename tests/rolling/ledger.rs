@@ -28,9 +28,9 @@ async fn send(outbound: &Outbound, id: &str) {
 /// The sender that owns the lane, as its lease says.
 async fn owner(outbound: &Outbound) -> Option<String> {
     let leases = bus::inspect::leases(&outbound.installation.bus).await.ok()?;
-    let name = sender::lane_lease(channel(0).as_str());
+    let name = lane_state::lane_lease(channel(0).as_str());
     let lease = leases.into_iter().find(|lease| lease.name == name)?;
-    Some(serde_json::from_slice::<sender::LaneState>(&lease.value).ok()?.owner)
+    Some(serde_json::from_slice::<lane_state::LaneState>(&lease.value).ok()?.owner)
 }
 
 /// Two senders, of which one owns the lane.

@@ -9,7 +9,7 @@
 //! [`ledger`](mod@ledger) has the form of an entry, [`result`](mod@result) that of a result and a dead letter.
 //! [`reject`](mod@reject) answers commands that cannot be sent, [`orphans`](mod@orphans) those that no lane reads.
 //! The decisions of a send are pure functions, which [`protocol`](mod@protocol) lists.
-//! [`lane_state`](mod@lane_state) is what the owner of a lane tells the others, and the command line.
+//! The crate `lane_state` is what the owner of a lane tells the others, and the command line.
 
 mod account;
 mod assignment;
@@ -18,7 +18,6 @@ mod command;
 mod context;
 mod functions;
 mod lane;
-mod lane_state;
 mod ledger;
 mod media_url;
 mod metrics;
@@ -53,9 +52,6 @@ use crate::bsp_client::message_log::MessageLog;
 use crate::context::Shared;
 use crate::context::dead_lettered::DeadLettered;
 use crate::context::failed_lanes::FailedLanes;
-pub use crate::lane_state::{
-    CrowdedRecipient, HaltReason, LaneBacklog, LaneState, lane_lease, lane_of_lease,
-};
 use crate::ledger::store_limit::StoreLimit;
 use crate::metrics::SenderMetrics;
 pub use crate::settings::Settings;

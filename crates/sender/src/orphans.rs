@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Account;
 use crate::command::{self, Summary};
 use crate::context::Shared;
-use crate::lane_state::lane_lease;
 use crate::ledger::record::{NextStep, Record};
 use crate::reject::dead_letter::{self, DeadLetterRequest};
 use crate::result::dead_letter_reason::DeadLetterReason;
 use crate::result::outcome::{Outcome, ResultContext};
 use crate::result::publish::{self, Owner};
+use lane_state::lane_lease;
 
 /// Interval of the checks for orphaned commands.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);

@@ -50,7 +50,7 @@ impl Patient {
     }
 
     async fn until_worked(&self) {
-        let lease = sender::lane_lease(channel(0).as_str());
+        let lease = lane_state::lane_lease(channel(0).as_str());
         eventually("a sender works the lane", || async {
             let leases = bus::inspect::leases(&self.installation().bus).await.ok()?;
             leases.iter().any(|found| found.name == lease).then_some(())

@@ -268,9 +268,9 @@ impl Outbound {
     /// Why a channel's lane sends nothing, as its owner reports it.
     pub(crate) async fn halted(&self, number: usize) -> Option<String> {
         let leases = bus::inspect::leases(&self.installation.bus).await.ok()?;
-        let name = sender::lane_lease(channel(number).as_str());
+        let name = lane_state::lane_lease(channel(number).as_str());
         let lease = leases.into_iter().find(|lease| lease.name == name)?;
-        Some(serde_json::from_slice::<sender::LaneState>(&lease.value).ok()?.why())
+        Some(serde_json::from_slice::<lane_state::LaneState>(&lease.value).ok()?.why())
     }
 
     /// Pauses or resumes a channel like the command line.

@@ -74,8 +74,8 @@ async fn kill_and_suspend_senders(outbound: &Outbound, is_over: &AtomicBool) -> 
                 let leases = bus::inspect::leases(&outbound.installation.bus).await.ok()?;
                 let owners: HashSet<String> = leases
                     .iter()
-                    .filter(|lease| sender::lane_of_lease(&lease.name).is_some())
-                    .filter_map(|lease| serde_json::from_slice::<sender::LaneState>(&lease.value).ok())
+                    .filter(|lease| lane_state::lane_of_lease(&lease.name).is_some())
+                    .filter_map(|lease| serde_json::from_slice::<lane_state::LaneState>(&lease.value).ok())
                     .map(|state| state.owner)
                     .collect();
                 (owners.len() == 2 || is_over.load(Ordering::Relaxed)).then_some(())

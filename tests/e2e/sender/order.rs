@@ -198,9 +198,9 @@ async fn one_recipient_with_many_commands_keeps_no_other_waiting() {
     // The reason that operators see is the recipient limit, without a phone number.
     let state = eventually("the lane says why", || async {
         let leases = bus::inspect::leases(&outbound.installation.bus).await.ok()?;
-        let lane = sender::lane_lease(channel(0).as_str());
+        let lane = lane_state::lane_lease(channel(0).as_str());
         let lease = leases.into_iter().find(|lease| lease.name == lane)?;
-        let state: sender::LaneState = serde_json::from_slice(&lease.value).ok()?;
+        let state: lane_state::LaneState = serde_json::from_slice(&lease.value).ok()?;
         (state.crowded.full_recipients == 1).then_some(state)
     })
     .await;

@@ -17,9 +17,9 @@ fn sender(outbound: &Outbound, name: &str) -> Program {
 /// The name of the sender that owns the lane of channel 0.
 async fn owner(outbound: &Outbound) -> Option<String> {
     let leases = bus::inspect::leases(&outbound.installation.bus).await.unwrap();
-    let name = sender::lane_lease(channel(0).as_str());
+    let name = lane_state::lane_lease(channel(0).as_str());
     let lease = leases.into_iter().find(|lease| lease.name == name)?;
-    Some(serde_json::from_slice::<sender::LaneState>(&lease.value).unwrap().owner)
+    Some(serde_json::from_slice::<lane_state::LaneState>(&lease.value).unwrap().owner)
 }
 
 #[tokio::test(flavor = "multi_thread")]

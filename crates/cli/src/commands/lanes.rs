@@ -10,7 +10,7 @@ use channel::Channel;
 use clap::Subcommand;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use sender::{CrowdedRecipient, HaltReason, LaneState};
+use lane_state::{CrowdedRecipient, HaltReason, LaneState};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -90,7 +90,7 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
     let now = Timestamp::now();
     let mut rows = Vec::new();
     for (channel, durables) in channels.iter().zip(&durables) {
-        let name = sender::lane_lease(channel.id.as_str());
+        let name = lane_state::lane_lease(channel.id.as_str());
         let state = leases.iter().find(|lease| lease.name == name);
         let state = state.and_then(|lease| LaneState::from_bytes(&lease.value));
         let lane = Lane::of(durables, state.as_ref());

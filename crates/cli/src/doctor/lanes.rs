@@ -7,7 +7,7 @@ use bsp::ChannelId;
 use bus::inspect::LeaseInfo;
 use bus::lease::LEASE_DURATION;
 use jiff::Timestamp;
-use sender::{HaltReason, LaneState};
+use lane_state::{HaltReason, LaneState};
 
 use crate::words;
 
@@ -96,7 +96,7 @@ fn evaluate_resuming(lanes: &[Lane], state: &dyn Fn(&Lane) -> Option<LaneState>)
 
 /// Returns the channel of a lane with an owner, and the state that the owner reports.
 fn owned_lane(lease: &LeaseInfo, now: Timestamp) -> Option<(&str, LaneState)> {
-    let channel = sender::lane_of_lease(&lease.name)?;
+    let channel = lane_state::lane_of_lease(&lease.name)?;
     let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
     let state = LaneState::from_bytes(&lease.value)?;
     (age < LEASE_DURATION).then_some((channel, state))

@@ -25,8 +25,8 @@ use crate::context::lane_lease::LaneLease;
 use crate::context::open_calls::OpenCalls;
 use crate::context::{LaneContext, Shared};
 use crate::lane;
-use crate::lane_state::{HaltReason, LaneState, lane_lease};
 use crate::throttle::Throttle;
+use lane_state::{HaltReason, LaneState, lane_lease};
 
 /// Interval of the checks of channels and leases.
 const RECONCILE_INTERVAL: Duration = Duration::from_millis(500);

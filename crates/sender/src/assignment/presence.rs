@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::account::AccountName;
 use crate::bsp_client::message_log::ReplicaCount;
-use crate::lane_state::LaneState;
+use lane_state::LaneState;
 
 /// Beginning of the name of a replica's lease.
 const PREFIX: &str = "replica.";

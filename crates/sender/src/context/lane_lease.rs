@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bus::lease::{Lease, RENEW_DEADLINE};
 use bytes::Bytes;
 
-use crate::lane_state::LaneState;
 use crate::moment::Moment;
+use lane_state::LaneState;
 
 /// Whether this process still owns a lane. Clones share it.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{AwaitedRedelivery, LaneWorker};
 use crate::lane::expiry::WaitingCommands;
-use crate::lane_state::HaltReason;
+use lane_state::HaltReason;
 
 /// Longest wait for the redelivery of the former owner's commands in flight after a lane changed hands.
 const REDELIVERY_WAIT_MAX: Duration = Duration::from_secs(25);

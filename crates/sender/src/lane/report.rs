@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::LaneWorker;
 use crate::lane::expiry::WaitingCommands;
-use crate::lane_state::{CrowdedRecipient, HaltReason, LaneBacklog, LaneState};
 use crate::metrics::ChannelLabels;
 use crate::throttle::Reason;
+use lane_state::{CrowdedRecipient, HaltReason, LaneBacklog, LaneState};
 
 /// The commands of a lane: those that wait, and those with a call in flight.
 struct Counts {

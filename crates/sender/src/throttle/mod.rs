@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lane_state::HaltReason;
 pub(crate) use crate::throttle::breaker::BreakerChange;
 use crate::throttle::breaker::{Breaker, CallKind};
 pub(crate) use crate::throttle::outcome::{AccountRefusal, CallOutcome};
 pub(crate) use crate::throttle::permit::{Permit, WaitingPlace};
 use crate::throttle::rate::RateLimiter;
 use crate::throttle::turns::{Place, Requester, Turns};
+use lane_state::HaltReason;
 
 /// Why no call may be made now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use bsp::ChannelId;
 use bus::{Bus, inspect, registry};
-use sender::LaneState;
+use lane_state::LaneState;
 
 use super::Until;
 
@@ -52,7 +52,7 @@ async fn why_it_waits(bus: &Bus, channel: &ChannelId) -> anyhow::Result<String> 
             "an operator paused the channel (resume it with `imchannel channel resume {channel}`)"
         ));
     }
-    let name = sender::lane_lease(channel.as_str());
+    let name = lane_state::lane_lease(channel.as_str());
     let lease = inspect::leases(bus).await?.into_iter().find(|lease| lease.name == name);
     let Some(state) = lease.and_then(|lease| LaneState::from_bytes(&lease.value)) else {
         return Ok("its lane has no owner: check whether a sender runs and is ready".to_owned());

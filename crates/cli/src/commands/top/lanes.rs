@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bus::inspect::LeaseInfo;
 use jiff::Timestamp;
-use sender::LaneState;
+use lane_state::LaneState;
 use serde_json::{Value, json};
 
 /// A lane that a sender works.
@@ -54,7 +54,7 @@ impl LaneTotals {
 /// Every lane that has an owner.
 pub(super) fn all(leases: &[LeaseInfo]) -> Vec<Lane> {
     let lane = |lease: &LeaseInfo| {
-        let channel = sender::lane_of_lease(&lease.name)?.to_owned();
+        let channel = lane_state::lane_of_lease(&lease.name)?.to_owned();
         let state = LaneState::from_bytes(&lease.value)?;
         let oldest = state.waits.oldest_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let (halted, in_progress) = (state.why(), state.in_progress);
@@ -97,7 +97,7 @@ pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use sender::{HaltReason, LaneBacklog};
+    use lane_state::{HaltReason, LaneBacklog};
 
     use super::*;
 
@@ -106,7 +106,7 @@ mod tests {
         let waits = LaneBacklog { commands, oldest_ms };
         let state = LaneState { halted, waits, ..LaneState::default() };
         let value = serde_json::to_vec(&state).unwrap().into();
-        LeaseInfo { name: sender::lane_lease(channel), value, renewed_at: Timestamp::UNIX_EPOCH }
+        LeaseInfo { name: lane_state::lane_lease(channel), value, renewed_at: Timestamp::UNIX_EPOCH }
     }
 
     #[test]

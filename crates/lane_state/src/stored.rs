@@ -6,7 +6,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{CrowdedRecipient, HaltReason, LaneBacklog, LaneState};
+use crate::{CrowdedRecipient, HaltReason, LaneBacklog, LaneState};
 
 /// The stored form.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ mod stored;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::lane_state::halt_reason::HaltReason;
-use crate::lane_state::stored::StoredLaneState;
+pub use crate::halt_reason::HaltReason;
+use crate::stored::StoredLaneState;
 
 /// State of a lane that its owner writes into the lease, for other replicas and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
