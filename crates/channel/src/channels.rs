@@ -25,6 +25,8 @@ pub struct Channel {
     pub signature: Option<Signature>,
     /// Whether its webhooks are spooled, if the channels file says so; `None` for what its BSP needs.
     pub spool: Option<bool>,
+    /// Seconds after which an accepted message without a report is a problem; `None` for the timeline's default.
+    pub report_after_s: Option<u32>,
     /// The BSP's own settings.
     pub settings: serde_json::Value,
     /// Whether an operator has paused sending through it.

@@ -16,6 +16,9 @@ pub const CREDENTIAL_LENGTH_MAX: usize = 256;
 /// Longest tenant name, in bytes.
 pub const TENANT_LENGTH_MAX: usize = 64;
 
+/// Longest time after which a message without a report is a problem, in seconds: a day.
+pub const REPORT_AFTER_S_MAX: u32 = 86_400;
+
 /// A channel of a channels file, with passwords in clear text.
 #[derive(Debug, Clone)]
 pub struct ChannelSpec {
@@ -25,6 +28,7 @@ pub struct ChannelSpec {
     webhook: Vec<CredentialSpec>,
     signature: Option<SignatureRecord>,
     spool: Option<bool>,
+    report_after_s: Option<u32>,
     settings: serde_json::Value,
 }
 
@@ -81,6 +85,7 @@ impl ChannelSpec {
             key_fingerprint: key.fingerprint(),
             signature: self.signature.clone(),
             spool: self.spool,
+            report_after_s: self.report_after_s,
             settings: self.settings.clone(),
             paused: false,
         }
@@ -156,9 +161,10 @@ fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<
     let webhook = read_webhook(table, bsp.profile().credential);
     let signature = if bsp.profile().signs_requests { read_signature(table, bsp.profile()) } else { None };
     let spool = table.boolean("spool");
+    let report_after_s = table.integer("report_after", 1, REPORT_AFTER_S_MAX);
     let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
     table.refuse_unknown_keys();
-    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, spool, settings })
+    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, spool, report_after_s, settings })
 }
 
 fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {

@@ -31,6 +31,9 @@ pub struct Record {
     /// Whether its webhooks are spooled while the bus does not store them; absent for what its BSP needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<bool>,
+    /// Seconds after which an accepted message without a report is a problem; absent for the timeline's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_after_s: Option<u32>,
     /// The BSP's own settings; `null` where it has none.
     #[serde(default)]
     pub settings: serde_json::Value,
@@ -117,6 +120,7 @@ impl Record {
             key_fingerprint: self.key_fingerprint.clone(),
             signature,
             spool: self.spool,
+            report_after_s: self.report_after_s,
             settings: self.settings.clone(),
             is_paused: self.paused,
         })
@@ -134,6 +138,7 @@ impl From<&Channel> for Record {
             key_fingerprint: channel.key_fingerprint.clone(),
             signature: channel.signature.as_ref().map(SignatureRecord::from),
             spool: channel.spool,
+            report_after_s: channel.report_after_s,
             settings: channel.settings.clone(),
             paused: channel.is_paused,
         }
@@ -166,6 +171,8 @@ mod tests {
 
     const SPOOLED: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","spool":false,"settings":null}"#;
 
+    const WATCHED: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","report_after_s":60,"settings":null}"#;
+
     /// docs/compatibility.md promises this form. Version 0.1 wrote this text; do not change it.
     #[test]
     fn a_record_of_an_earlier_version_is_read_and_written_unchanged() {
@@ -182,6 +189,7 @@ mod tests {
             key_fingerprint: "f".to_owned(),
             signature: None,
             spool: None,
+            report_after_s: None,
             settings: serde_json::Value::Null,
             paused: false,
         };
@@ -194,7 +202,8 @@ mod tests {
             ..plain.clone()
         };
         let spooled = Record { spool: Some(false), ..plain.clone() };
-        for (stored, record) in [(PLAIN, plain), (SIGNED, signed), (SPOOLED, spooled)] {
+        let watched = Record { report_after_s: Some(60), ..plain.clone() };
+        for (stored, record) in [(PLAIN, plain), (SIGNED, signed), (SPOOLED, spooled), (WATCHED, watched)] {
             assert_eq!(Record::from_json("c", stored.as_bytes()).unwrap(), record);
             assert_eq!(String::from_utf8(record.to_json()).unwrap(), stored);
             let later = stored.replacen('{', r#"{"added_later":1,"#, 1);

@@ -249,6 +249,7 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         "signature": record.signature,
         "spool": record.spool,
         "spools": spools,
+        "report_after_s": record.report_after_s,
         "settings": record.settings,
         "paused": record.paused,
         "report_path": format!("/social/on/whatsapp/{}/report/{}", record.bsp, record.id),
