@@ -1,13 +1,22 @@
 //! Masks bodies for the log: one line, with all values hidden except those under keys that are known to
 //! contain no personal data. Values of unknown keys are therefore hidden. The BSP's texts about statuses and
-//! errors are shown, with numbers masked, because operators need them to find out why messages fail.
+//! errors are shown, with numbers masked, because operators need them to find out why messages fail. WhatsApp's own
+//! ids contain the customer's number and are masked everywhere ([`message_id()`]).
+//!
+//! [`events`] and [`commands`] mask decoded messages.
 
+pub mod commands;
+pub mod events;
 mod json;
 mod links;
+mod message_id;
+mod parts;
 
 use std::borrow::Cow;
 
 use crate::form::Form;
+
+pub use message_id::{in_text as message_ids, message_id};
 
 /// Text that replaces a hidden value.
 pub const MASK: &str = "***";
@@ -82,7 +91,8 @@ pub fn unmasked(body: &[u8]) -> String {
 /// assert_eq!(mask::for_event("a long text", 9), "a long…");
 /// ```
 pub fn for_event(masked: &str, bytes_max: usize) -> String {
-    let shown = links::masked(masked);
+    let without_urls = links::masked(masked);
+    let shown = message_id::in_text(&without_urls);
     if shown.len() <= bytes_max {
         return shown.into_owned();
     }
@@ -109,7 +119,7 @@ fn masked_form(form: &Form<'_>, readable: Unmasked) -> String {
         line.push('=');
         let is_text = || readable.texts.iter().any(|text| text.strip_prefix('.') == Some(name));
         let shown: Cow<'_, str> = if readable.keys.contains(&name) {
-            Cow::Borrowed(value)
+            message_id(value)
         } else if is_text() {
             Cow::Owned(numbers(value))
         } else {
@@ -123,14 +133,19 @@ fn masked_form(form: &Form<'_>, readable: Unmasked) -> String {
 /// Whether a BSP's document could contain this key or name.
 fn is_plain_name(name: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    name.len() <= NAME_LENGTH_MAX && name.iter().all(plain) && !name.iter().all(u8::is_ascii_digit)
+    let is_id = || std::str::from_utf8(name).is_ok_and(|name| matches!(message_id(name), Cow::Owned(_)));
+    name.len() <= NAME_LENGTH_MAX
+        && name.iter().all(plain)
+        && !name.iter().all(u8::is_ascii_digit)
+        && !is_id()
 }
 
 /// A BSP's text about a status or an error, with every possible telephone number masked: seven or more
-/// digits, including usual separators. Codes are shorter.
+/// digits, including usual separators. Codes are shorter. WhatsApp's own ids are masked too ([`message_id()`]).
 pub fn numbers(text: &str) -> String {
+    let text = message_id::in_text(text);
     let mut shown = String::with_capacity(text.len());
-    let mut left = text;
+    let mut left = &*text;
     while let Some(start) = left.find(char::is_numeric) {
         let number = number_at(&left[start..]);
         let digits = number.chars().filter(|c| c.is_numeric()).count();

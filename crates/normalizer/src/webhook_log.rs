@@ -1,6 +1,8 @@
 //! The log line of a webhook, in the form that operators of IMChannel search for: `[onMessage] Message
 //! received …` and `[onReport] Report received …`, followed by the body as far as the settings allow.
 
+use std::borrow::Cow;
+
 use bsp::{BspId, ChannelId, Outcome, Parsed, Profile, Unrecognized, Webhook, mask};
 use service::{LogPayloads, Span};
 
@@ -25,7 +27,7 @@ pub(crate) fn write(
         LogPayloads::Masked => match std::str::from_utf8(webhook.body) {
             Ok(body) if parsed.is_json => profile.masked_json(body),
             Ok(_) => profile.masked(webhook.body),
-            // The body is masked as a whole, but its message ids must be searchable.
+            // The body is masked as a whole, but its message ids must be searchable, as far as they are shown.
             Err(_) => [&profile.masked(webhook.body), " ", &ids.join(" ")].concat(),
         },
         LogPayloads::Full => mask::unmasked(webhook.body),
@@ -35,25 +37,27 @@ pub(crate) fn write(
         function,
         bsp = profile.id.as_str(),
         channel = webhook.channel.as_str(),
-        message_id = ids.first().copied().unwrap_or_default(),
+        message_id = ids.first().map(Cow::as_ref).unwrap_or_default(),
         stream_sequence = webhook.sequence,
         trace_id = span.trace_id().unwrap_or_default(),
         "{words} {body}"
     );
 }
 
-fn message_ids(parsed: &Parsed) -> Vec<&str> {
+/// WhatsApp's own ids are masked, because they contain the customer's number.
+fn message_ids(parsed: &Parsed) -> Vec<Cow<'_, str>> {
     let ids = parsed.items.iter().filter_map(|item| match &item.outcome {
         Outcome::Report(report) => Some(report.message_id.as_str()),
         Outcome::Message(message) => Some(message.message_id.as_str()),
         Outcome::Account(_) | Outcome::Customer(_) | Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     });
-    ids.take(IDS_MAX).collect()
+    ids.take(IDS_MAX).map(mask::message_id).collect()
 }
 
 /// Logs that a BSP sent a value that this version does not know.
 pub(crate) fn warn_unrecognized(bsp: BspId, channel: &ChannelId, unrecognized: &Unrecognized) {
     let Unrecognized { field, value, message_id } = unrecognized;
+    let message_id = &*mask::message_id(message_id);
     tracing::warn!(
         function = "normalizer",
         bsp = bsp.as_str(),

@@ -84,7 +84,7 @@ async fn help_lists_commands_by_what_they_are_for() {
     let place = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text} in\n{help}"));
     let order = [
         "\nRun:\n  up ",
-        "\nLook:\n  top ",
+        "\nLook:\n  trace ",
         "\nRepair:\n  replay ",
         "--nats-url",
         "Examples:",

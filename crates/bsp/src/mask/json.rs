@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Unmasked, is_plain_name, numbers};
+use super::message_id::WAMID;
+use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Unmasked, is_plain_name, message_id, numbers};
 use crate::{json, utf8};
 
 /// Deepest nesting of a text that is shown. No BSP's body is nested deeper.
@@ -166,7 +167,9 @@ impl<'b> Walk<'b> {
     }
 
     fn value(&mut self, token: &[u8]) {
-        if self.key.is_readable || token == b"null" {
+        if self.key.is_readable {
+            self.line.extend_from_slice(&readable(token));
+        } else if token == b"null" {
             self.line.extend_from_slice(token);
         } else if self.is_text() {
             match text(token) {
@@ -204,11 +207,32 @@ fn is_same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.first() == right.first() && left.last() == right.last() && left == right
 }
 
+/// The scalar of a readable key, masked if it is WhatsApp's own id of a message.
+fn readable(token: &[u8]) -> Cow<'_, [u8]> {
+    let as_it_is = Cow::Borrowed(token);
+    let Ok(token) = std::str::from_utf8(token) else { return as_it_is };
+    let Some(inner) = token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return as_it_is;
+    };
+    // An escape may represent any character.
+    let text = if inner.contains('\\') {
+        let Ok(text) = json::unescape(token) else { return as_it_is };
+        Cow::Owned(text)
+    } else {
+        Cow::Borrowed(inner)
+    };
+    match message_id(&text) {
+        Cow::Borrowed(_) => as_it_is,
+        Cow::Owned(masked) => serde_json::to_vec(&masked).map_or(Cow::Borrowed(HIDDEN), Cow::Owned),
+    }
+}
+
 /// A scalar with its numbers masked. `None` if it cannot be read.
 fn text(token: &[u8]) -> Option<Cow<'_, [u8]>> {
     // Most texts have too few digits for a telephone number.
     let digits = token.iter().filter(|byte| byte.is_ascii_digit()).count();
-    if token.is_ascii() && digits < NUMBER_DIGITS_MIN && !token.contains(&b'\\') {
+    let has_id = || token.windows(WAMID.len()).any(|part| part.eq_ignore_ascii_case(WAMID.as_bytes()));
+    if token.is_ascii() && digits < NUMBER_DIGITS_MIN && !token.contains(&b'\\') && !has_id() {
         return Some(Cow::Borrowed(token));
     }
     let token = std::str::from_utf8(token).ok()?;

@@ -73,7 +73,12 @@ pub(crate) fn webhook(
     for (index, event) in published.beyond((origin.sequence, count)) {
         if items.iter().all(|item| event_of(item).is_none_or(|now| now.id() != event.id())) {
             let change = Change::Gone("this version does not find the item".to_owned());
-            all.push(Compared { index, kind: kind_of(event), message_id: message_id(event), change });
+            all.push(Compared {
+                index,
+                kind: kind_of(event),
+                message_id: message_id(event, personal),
+                change,
+            });
         }
     }
     all
@@ -91,7 +96,7 @@ fn compare(origin: Origin, item: &Item, published: &Published, personal: Persona
                 None if published.is_listed(place) => Change::New(Some(LISTED.to_owned())),
                 None => unpublished(origin, published),
             };
-            (kind_of(&now), message_id(&now), change)
+            (kind_of(&now), message_id(&now, personal), change)
         }
         (Outcome::Rejected(reject), None) => {
             let change = match (then, letter) {
@@ -152,11 +157,15 @@ fn kind_of(event: &Event) -> &'static str {
 }
 
 /// Empty for an event that is not about a message.
-fn message_id(event: &Event) -> String {
-    match event {
-        Event::Report(report) => report.message_id.clone(),
-        Event::Message(message) => message.message_id.clone(),
-        Event::Account(_) | Event::Customer(_) => String::new(),
+fn message_id(event: &Event, personal: PersonalData) -> String {
+    let id = match event {
+        Event::Report(report) => &report.message_id,
+        Event::Message(message) => &message.message_id,
+        Event::Account(_) | Event::Customer(_) => return String::new(),
+    };
+    match personal {
+        PersonalData::Masked => bsp::mask::message_id(id).into_owned(),
+        PersonalData::Shown => id.clone(),
     }
 }
 
