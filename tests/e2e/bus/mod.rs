@@ -1,6 +1,7 @@
 //! Tests of what all services share on NATS: the worker loop, streams, purges and buckets.
 
 mod worker;
+mod follow;
 mod full_streams;
 mod purge;
 mod stream_sizes;

@@ -7,7 +7,9 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind};
 use bsp::ChannelId;
 use bus::purger::{self, PurgeMetrics};
-use bus::streams::{AICC, COMMANDS, EVENTS, LaneConsumer, StreamDefinition, StreamSettings, WEBHOOKS};
+use bus::streams::{
+    AICC, COMMANDS, DEADLETTERS, EVENTS, LaneConsumer, StreamDefinition, StreamSettings, WEBHOOKS,
+};
 use bus::{EventKind, Headers, Priority, Subject, headers, provision, read};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -249,4 +251,75 @@ async fn commands_in_flight_outlive_the_removal_of_another_channel() {
         read::subscribe(&installation.bus, &COMMANDS, subject, read::StartAt::Start).await.unwrap();
     assert!(rest.next_stored().await.unwrap().is_none(), "a command of the removed channel is left");
     recorder.until_came(left).await;
+}
+
+/// Observers of a stream: a consumer without a durable name, and durables of the names that the purger ignores. Each
+/// acknowledges the first `acknowledged` messages.
+async fn observe(installation: &Installation, stream: &str, acknowledged: usize) {
+    let jetstream = jetstream::new(async_nats::connect(installation.nats.url()).await.unwrap());
+    for durable in [None, Some("timeline"), Some("timeline-2")] {
+        let config = pull::Config {
+            durable_name: durable.map(str::to_owned),
+            inactive_threshold: TIMEOUT,
+            ..pull::Config::default()
+        };
+        let observer = Reader(jetstream.create_consumer_on_stream(config, stream).await.unwrap());
+        observer.take_all_but_a_few(acknowledged, 0).await;
+    }
+}
+
+/// Fills DEADLETTERS, and has a durable acknowledge all of it, which no durable of imchannel does.
+async fn fill_dead_letters(installation: &Installation) {
+    let jetstream = jetstream::new(async_nats::connect(installation.nats.url()).await.unwrap());
+    let config = pull::Config { durable_name: Some("recorder".to_owned()), ..pull::Config::default() };
+    let recorder = Reader(jetstream.create_consumer_on_stream(config, DEADLETTERS.name).await.unwrap());
+    for _ in 0..COUNT {
+        let letter = jetstream.publish("imchannel.deadletter.webhook.channel-0", vec![b'x'; 1_000].into());
+        letter.await.unwrap().await.unwrap();
+    }
+    recorder.take_all_but_a_few(COUNT, 0).await;
+}
+
+async fn held(installation: &Installation, definition: &StreamDefinition) -> u64 {
+    let snapshot = bus::inspect::snapshot(&installation.bus).await;
+    snapshot.streams.iter().find(|stream| stream.id == definition.id).unwrap().messages
+}
+
+/// The back end has read all events and the lanes no command; an observer of each stream has read the opposite. A dead letter is
+/// never purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_progress_of_an_observer_keeps_nothing_and_purges_nothing() {
+    let settings = StreamSettings {
+        commands_max_bytes: MAX_BYTES,
+        events_max_bytes: MAX_BYTES,
+        deadletters_max_bytes: MAX_BYTES,
+        ..StreamSettings::default()
+    };
+    let installation = Installation::start_bare().await;
+    provision::apply(&installation.bus, &settings).await.unwrap();
+    installation.apply_channels(CHANNELS).await;
+    store(&installation, &Subject::Command(Priority::Interactive, channel(0)), COUNT).await;
+    observe(&installation, COMMANDS.name, COUNT).await;
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    store(&installation, &Subject::Event(EventKind::Report, bsp, channel(0)), COUNT).await;
+    Reader::open(&installation, EVENTS.name, AICC.name).await.take_all_but_a_few(COUNT, 0).await;
+    observe(&installation, EVENTS.name, 1).await;
+    fill_dead_letters(&installation).await;
+    observe(&installation, DEADLETTERS.name, COUNT).await;
+
+    let stop = CancellationToken::new();
+    let (bus, stopped) = (installation.bus.clone(), stop.clone());
+    // In this order: when events are purged, the others were looked at.
+    let streams = [&COMMANDS, &DEADLETTERS, &EVENTS];
+    let purger = tokio::spawn(async move {
+        purger::run(&bus, &streams, Duration::from_millis(50), &PurgeMetrics::default(), stopped).await;
+    });
+    eventually("events are purged although observers have not read them", || async {
+        (held(&installation, &EVENTS).await <= COUNT as u64 * 3 / 4).then_some(())
+    })
+    .await;
+    stop.cancel();
+    purger.await.unwrap();
+    assert_eq!(held(&installation, &COMMANDS).await, COUNT as u64, "an observer's acknowledgements purge");
+    assert_eq!(held(&installation, &DEADLETTERS).await, COUNT as u64, "dead letters were purged");
 }

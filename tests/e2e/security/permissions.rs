@@ -246,17 +246,18 @@ impl Intruder {
     }
 }
 
-const USERS: [(&str, &str); 7] = [
+const USERS: [(&str, &str); 8] = [
     ("ingress", "_INBOX_imchannel-ingress"),
     ("normalizer", "_INBOX_imchannel-normalizer"),
     ("sender", "_INBOX_imchannel-sender"),
     ("media", "_INBOX_imchannel-media"),
+    ("timeline", "_INBOX_imchannel-timeline"),
     ("aicc", "_INBOX_aicc"),
     ("provisioner", "_INBOX_imchannel-provisioner"),
     ("operator", "_INBOX_imchannel-operator"),
 ];
 
-const READERS_OF_CHANNELS: [&str; 5] = ["ingress", "sender", "media", "provisioner", "operator"];
+const READERS_OF_CHANNELS: [&str; 6] = ["ingress", "sender", "media", "timeline", "provisioner", "operator"];
 
 /// Operations on the bus, and the users that may do them.
 const RIGHTS: &[(&str, &[&str])] = &[
@@ -289,7 +290,16 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.DURABLE.CREATE.WEBHOOKS.normalizer", &[]),
     ("$JS.API.CONSUMER.CREATE.WEBHOOKS.normalizer", &["provisioner"]),
     ("$JS.API.CONSUMER.CREATE.WEBHOOKS.other", &[]),
+    // The body of such a request may name a durable.
     ("$JS.API.CONSUMER.CREATE.WEBHOOKS", &["operator"]),
+    ("$JS.API.CONSUMER.CREATE.WEBHOOKS.timeline", &["timeline"]),
+    ("$JS.API.CONSUMER.CREATE.WEBHOOKS.timeline.imchannel.webhook.>", &[]),
+    ("$JS.API.CONSUMER.CREATE.EVENTS.timeline", &["timeline"]),
+    ("$JS.API.CONSUMER.CREATE.EVENTS.aicc.imchannel.event.>", &[]),
+    ("$JS.API.CONSUMER.CREATE.COMMANDS.timeline", &["timeline"]),
+    ("$JS.API.CONSUMER.CREATE.DEADLETTERS.timeline", &["timeline"]),
+    ("$JS.API.CONSUMER.DELETE.EVENTS.timeline", &["timeline", "provisioner", "operator"]),
+    ("$JS.API.CONSUMER.MSG.NEXT.EVENTS.timeline", &["operator"]),
     ("$JS.API.CONSUMER.CREATE.COMMANDS.send-channel-0.imchannel.command.send.channel-0", &["provisioner"]),
     ("$JS.API.CONSUMER.CREATE.KV_imchannel_channels", &READERS_OF_CHANNELS),
     ("$JS.API.CONSUMER.CREATE.KV_imchannel_channels.x.$KV.imchannel_channels.>", &READERS_OF_CHANNELS),
@@ -298,7 +308,14 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.DELETE.EVENTS.aicc", &["provisioner", "operator"]),
     ("$JS.API.STREAM.CREATE.WEBHOOKS", &["provisioner"]),
     ("$JS.API.STREAM.CREATE.OTHER", &[]),
-    ("$JS.API.STREAM.INFO.WEBHOOKS", &["ingress", "normalizer", "sender", "provisioner", "operator"]),
+    (
+        "$JS.API.STREAM.INFO.WEBHOOKS",
+        &["ingress", "normalizer", "sender", "timeline", "provisioner", "operator"],
+    ),
+    (
+        "$JS.API.STREAM.INFO.DEADLETTERS",
+        &["ingress", "normalizer", "sender", "timeline", "provisioner", "operator"],
+    ),
     (
         "$JS.API.STREAM.INFO.KV_imchannel_sends",
         &["ingress", "normalizer", "sender", "provisioner", "operator"],
@@ -314,19 +331,20 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.MSG.DELETE.WEBHOOKS", &["ingress", "normalizer"]),
     ("$JS.API.STREAM.MSG.DELETE.EVENTS", &["normalizer", "sender"]),
     ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender", "provisioner"]),
-    ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["normalizer", "sender", "operator"]),
+    ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["operator"]),
     ("$JS.API.STREAM.MSG.DELETE.KV_imchannel_sends", &[]),
     ("$JS.API.STREAM.MSG.GET.KV_imchannel_sends", &["sender", "operator"]),
     // A sender reads the pending commands of its lanes; the normalizer the age of the oldest webhook.
-    ("$JS.API.STREAM.MSG.GET.COMMANDS", &["sender", "provisioner", "operator"]),
-    ("$JS.API.STREAM.MSG.GET.WEBHOOKS", &["normalizer", "operator"]),
-    ("$JS.API.STREAM.MSG.GET.EVENTS", &["normalizer", "operator"]),
+    ("$JS.API.STREAM.MSG.GET.COMMANDS", &["sender", "timeline", "provisioner", "operator"]),
+    ("$JS.API.STREAM.MSG.GET.WEBHOOKS", &["normalizer", "timeline", "operator"]),
+    ("$JS.API.STREAM.MSG.GET.EVENTS", &["normalizer", "timeline", "operator"]),
     // A user that stores dead letters reads the bytes that a channel uses.
-    ("$JS.API.STREAM.MSG.GET.DEADLETTERS", &["normalizer", "sender", "operator"]),
+    ("$JS.API.STREAM.MSG.GET.DEADLETTERS", &["normalizer", "sender", "timeline", "operator"]),
     // The purger purges up to the ack floor of every durable.
     ("$JS.API.STREAM.PURGE.COMMANDS", &["sender", "provisioner"]),
     ("$JS.API.STREAM.PURGE.EVENTS", &["normalizer", "sender"]),
-    ("$JS.API.STREAM.PURGE.DEADLETTERS", &["normalizer", "sender"]),
+    // No service purges dead letters: they are for people.
+    ("$JS.API.STREAM.PURGE.DEADLETTERS", &[]),
     ("$JS.API.CONSUMER.NAMES.WEBHOOKS", &["ingress", "normalizer", "provisioner", "operator"]),
     ("$JS.API.CONSUMER.NAMES.COMMANDS", &["sender", "provisioner", "operator"]),
     // A user that publishes to a stream checks whether it ends below its readers' positions.
@@ -336,8 +354,16 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.ACK._.hash.WEBHOOKS.normalizer.1.1.1.1.1", &["normalizer"]),
     ("$JS.ACK._.hash.COMMANDS.send-channel-0.1.1.1.1.1", &["sender"]),
     ("$JS.ACK._.hash.EVENTS.aicc.1.1.1.1.1", &["aicc"]),
-    ("$JS.FC.KV_imchannel_channels.x", &["ingress", "sender", "media", "provisioner", "operator"]),
-    ("$JS.FC._.hash.KV_imchannel_lanes.x", &["sender", "operator"]),
+    ("$JS.FC.KV_imchannel_channels.x", &READERS_OF_CHANNELS),
+    ("$JS.FC._.hash.KV_imchannel_lanes.x", &["sender", "timeline", "operator"]),
+    ("$JS.FC.EVENTS.timeline.x", &["timeline", "operator"]),
+    ("$JS.FC._.hash.WEBHOOKS.timeline.x", &["timeline", "operator"]),
+    // What waits for a durable of a reader, and nothing of a back end's other ones.
+    ("$JS.API.CONSUMER.INFO.COMMANDS.send-channel-0", &["sender", "timeline", "provisioner", "operator"]),
+    (
+        "$JS.API.CONSUMER.INFO.EVENTS.aicc",
+        &["ingress", "normalizer", "sender", "media", "timeline", "aicc", "provisioner", "operator"],
+    ),
     ("_INBOX_imchannel-sender.forged", &[]),
 ];
 
@@ -357,6 +383,47 @@ async fn a_user_cannot_do_or_read_the_work_of_another() {
             let may = intruder.may_subscribe(&format!("{its_inbox}.>")).await;
             assert_eq!(may, user == other, "{user} listens to the answers for {other}");
         }
+    }
+}
+
+/// Creates a consumer as user `timeline`, with this name in the body. The name in the subject is its own.
+async fn create_as_timeline(intruder: &Intruder, stream: &str, more: serde_json::Value) {
+    let mut config = serde_json::json!({
+        "deliver_subject": intruder.client.new_inbox(),
+        "deliver_policy": "new",
+        "filter_subject": "imchannel.none",
+        "ack_policy": "none",
+    });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let body = serde_json::json!({ "stream_name": stream, "config": config }).to_string();
+    let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.timeline");
+    intruder.client.request(subject, body.into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeline_changes_no_durable_by_the_body_of_its_requests() {
+    let secured = Secured::start().await;
+    secured.cli("provisioner", &["streams", "apply"]).await;
+    let operator = Intruder::connect(&secured, "operator", "_INBOX_imchannel-operator").await;
+    let timeline = Intruder::connect(&secured, "timeline", "_INBOX_imchannel-timeline").await;
+    for (stream, durable) in [("WEBHOOKS", "normalizer"), ("EVENTS", "aicc")] {
+        let config = || async {
+            let subject = format!("$JS.API.CONSUMER.INFO.{stream}.{durable}");
+            let info = operator.client.request(subject, "".into()).await.unwrap();
+            let info: serde_json::Value = serde_json::from_slice(&info.payload).unwrap();
+            info["config"].clone()
+        };
+        let before = config().await;
+        assert!(before.is_object(), "{stream} has {durable}");
+        for named in [
+            serde_json::json!({ "name": durable }),
+            serde_json::json!({ "durable_name": durable }),
+            serde_json::json!({ "name": "timeline", "durable_name": durable }),
+            serde_json::json!({ "name": durable, "durable_name": "timeline" }),
+        ] {
+            create_as_timeline(&timeline, stream, named).await;
+        }
+        assert_eq!(config().await, before);
     }
 }
 

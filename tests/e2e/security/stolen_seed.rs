@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use crate::harness::secured::{Secured, root};
 
 /// The users, and their inboxes.
-const USERS: [(&str, &str); 7] = [
+const USERS: [(&str, &str); 8] = [
     ("ingress", "_INBOX_imchannel-ingress"),
     ("normalizer", "_INBOX_imchannel-normalizer"),
     ("sender", "_INBOX_imchannel-sender"),
     ("media", "_INBOX_imchannel-media"),
+    ("timeline", "_INBOX_imchannel-timeline"),
     ("aicc", "_INBOX_aicc"),
     ("provisioner", "_INBOX_imchannel-provisioner"),
     ("operator", "_INBOX_imchannel-operator"),
@@ -299,14 +300,18 @@ async fn abuse(client: &Client, call: &str) {
     }
 }
 
-/// Ways to create a consumer: without a name, and with a name and a filter.
-fn consumers(stream: &str) -> [(String, Option<&'static str>, String); 2] {
+/// Ways to create a consumer: without a name, with the name that the timeline may use, and with a name and a filter.
+fn consumers(stream: &str) -> [(String, Option<&'static str>, String); 3] {
     let filter = match stream.strip_prefix("KV_") {
         Some(bucket) => format!("$KV.{bucket}.>"),
         None => "imchannel.command.>".to_owned(),
     };
     let subject = format!("$JS.API.CONSUMER.CREATE.{stream}");
-    [(subject.clone(), None, String::new()), (format!("{subject}.thief.{filter}"), Some("thief"), filter)]
+    [
+        (subject.clone(), None, String::new()),
+        (format!("{subject}.timeline"), Some("timeline"), String::new()),
+        (format!("{subject}.thief.{filter}"), Some("thief"), filter),
+    ]
 }
 
 /// Every kind of request that some user may make, and publishes, whose acknowledgements are answers too.

@@ -14,6 +14,8 @@ pub enum User {
     Sender,
     /// Serves files.
     Media,
+    /// Reads the streams for the timeline of messages.
+    Timeline,
     /// The AICC back end, in an account of its own.
     Aicc,
     /// Creates streams, durable consumers, buckets and channels.
@@ -24,11 +26,12 @@ pub enum User {
 
 impl User {
     /// Every user, in the order of `users.conf`.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ingress,
         Self::Normalizer,
         Self::Sender,
         Self::Media,
+        Self::Timeline,
         Self::Aicc,
         Self::Provisioner,
         Self::Operator,
@@ -41,6 +44,7 @@ impl User {
             Self::Normalizer => "normalizer",
             Self::Sender => "sender",
             Self::Media => "media",
+            Self::Timeline => "timeline",
             Self::Aicc => "aicc",
             Self::Provisioner => "provisioner",
             Self::Operator => "operator",
@@ -54,6 +58,7 @@ impl User {
             Self::Normalizer => "imchannel-normalizer",
             Self::Sender => "imchannel-sender",
             Self::Media => "imchannel-media",
+            Self::Timeline => "imchannel-timeline",
             Self::Aicc => "aicc",
             Self::Provisioner => "imchannel-provisioner",
             Self::Operator => "imchannel-operator",

@@ -4,6 +4,10 @@
 //! ago. The purger purges, oldest first, only messages that every durable has acknowledged. Unprocessed messages stay,
 //! so the stream may really become full. The purger reports that slightly before the server does. How messages are
 //! removed depends on the servers' versions ([`crate::purge`]).
+//!
+//! Every durable counts, also one that the back end or an operator has created. Consumers that only observe do not count: those without a
+//! durable name, such as the timeline's, and those whose name begins with [`OBSERVER`]. Their progress keeps nothing
+//! and purges nothing. A stream with [`Purged::Never`] is only looked at.
 
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ use crate::client::connect::Bus;
 use crate::client::jetstream_errors::is_missing;
 use crate::purge::fill::{self, Usage};
 use crate::purge::{self, Fault, PurgeMethod, Removed};
-use crate::schema::streams::StreamDefinition;
+use crate::schema::streams::{OBSERVER, Purged, StreamDefinition};
 
 /// Messages that an idle durable consumer can still request before they are purged.
 const IDLE_MARGIN: u64 = 16;
@@ -106,11 +110,11 @@ async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Rem
     let mut stream = bus.jetstream.get_stream(definition.name).await?;
     fill::note(bus, definition.id, &stream);
     let Some(usage) = Usage::of(&stream) else { return Ok(Removed::default()) };
-    if !usage.is_filling_up() {
+    if definition.purged == Purged::Never || !usage.is_filling_up() {
         return Ok(Removed::default());
     }
     let readers = readers(&stream).await?;
-    let removed = if definition.is_purged_by_subject {
+    let removed = if definition.purged == Purged::BySubject {
         purge_by_subject(bus, &stream, &readers).await?
     } else {
         purge_below_floors(bus, definition, &stream, &usage, &readers).await?
@@ -174,7 +178,7 @@ impl Reader {
     }
 }
 
-/// Reads all durables. Consumers that are deleted with their reader, such as that of a `tail`, delay no purge.
+/// Reads all durables. Consumers that are deleted with their reader, such as that of a `tail`, and observers delay no purge.
 ///
 /// It reads the names first and then each durable separately: a cluster's list of consumers silently omits those whose
 /// leader does not respond, and an omitted durable must not count as a missing one.
@@ -189,7 +193,7 @@ async fn readers(stream: &Stream) -> Result<Vec<Reader>, Fault> {
             Err(error) if is_missing(&error) => continue,
             Err(error) => return Err(error.into()),
         };
-        if info.config.durable_name.is_some() {
+        if info.config.durable_name.is_some() && !name.starts_with(OBSERVER) {
             let finished = ack_floor(&info, last_sequence);
             readers.push(Reader { filter: info.config.filter_subject, finished });
         }
@@ -210,7 +214,7 @@ fn ack_floor(info: &Info, last_sequence: u64) -> u64 {
 fn keep_from(definition: &StreamDefinition, usage: &Usage, floors: &[u64]) -> Option<u64> {
     let finished = match floors.iter().min() {
         Some(floor) => *floor,
-        None if definition.purge_without_durable => usage.last_sequence,
+        None if definition.purged == Purged::AcknowledgedOrOldest => usage.last_sequence,
         None => return None,
     };
     let excess = usage.bytes as f64 - usage.max_bytes as f64 * PURGE_TO;

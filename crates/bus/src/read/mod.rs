@@ -1,6 +1,7 @@
 //! Reads a stream for people and tools: from its beginning, from a time, or only new messages. Nothing is acknowledged,
 //! and no worker is affected.
 
+pub mod follow;
 pub mod message_store;
 mod merge;
 mod messages;
@@ -59,6 +60,29 @@ pub async fn sequences(bus: &Bus, stream: &'static StreamDefinition) -> Result<S
     let found = found.map_err(|error| ReadError::new(stream.name, error))?;
     let state = &found.cached_info().state;
     Ok(SequenceRange { first: state.first_sequence, last: state.last_sequence })
+}
+
+/// A stream's identity and the sequences that it has given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// When it was created. A stream that was deleted and created again has another time, and counts from 1.
+    pub created_at: Timestamp,
+    /// The sequence of its newest message, even if that is no longer stored; 0 if there was none.
+    pub last_sequence: u64,
+}
+
+/// A stream's identity and the sequences that it has given.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or unavailable.
+pub async fn state(bus: &Bus, stream: &'static StreamDefinition) -> Result<StreamState, ReadError> {
+    let found = bus.jetstream.get_stream(stream.name).await;
+    let found = found.map_err(|error| ReadError::new(stream.name, error))?;
+    let info = found.cached_info();
+    Ok(StreamState {
+        created_at: to_timestamp(info.created.unix_timestamp_nanos()),
+        last_sequence: info.state.last_sequence,
+    })
 }
 
 /// When the oldest message of a stream was stored; `None` if it is empty.

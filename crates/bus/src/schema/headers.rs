@@ -83,6 +83,8 @@ pub const KV_OPERATION: Name = Name::new("KV-Operation");
 /// Set by the server on a message that was imported from another account: its account and client. It says nothing about
 /// the message and is ignored: a command with it and one without it are the same.
 pub const REQUEST_INFO: Name = Name::new("Nats-Request-Info");
+/// JetStream: bytes of the payload, in a message that is delivered without it (a consumer of headers only).
+pub const PAYLOAD_SIZE: Name = Name::new("Nats-Msg-Size");
 /// CloudEvents: version of the specification.
 pub const CE_SPECVERSION: Name = Name::new("ce-specversion");
 /// CloudEvents: id of the event.

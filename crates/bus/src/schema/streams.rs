@@ -27,14 +27,29 @@ pub struct StreamDefinition {
     pub max_bytes_default: u64,
     /// What it is for.
     pub description: &'static str,
-    /// Whether it may be purged although no durable consumer reads it.
-    pub purge_without_durable: bool,
-    /// Whether each subject has its own consumer, so that processed messages of one can be purged while another is far
-    /// behind.
-    pub is_purged_by_subject: bool,
+    /// What the purger may remove of it when it is filling up.
+    pub purged: Purged,
     /// Longest useful deduplication window. The server keeps every message id in memory for this long.
     pub duplicate_window_max: Duration,
 }
+
+/// What the purger may remove of a stream that is filling up. A durable is one of the consumers for which the purger keeps
+/// messages ([`crate::purge::purger`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    /// Nothing: its messages are for people, and no consumer's progress says that they were read.
+    Never,
+    /// What every durable has acknowledged; nothing without a durable.
+    Acknowledged,
+    /// What every durable has acknowledged; the oldest messages without a durable.
+    AcknowledgedOrOldest,
+    /// What the durable of a subject has acknowledged, so that messages of one subject go while another is far behind.
+    BySubject,
+}
+
+/// Name of the consumer with which the timeline follows a stream. It is not durable, and the purger ignores every consumer whose name begins
+/// with it.
+pub const OBSERVER: &str = "timeline";
 
 /// Definition of a durable pull consumer of a whole stream: explicit acks, no limit of deliveries (the worker alone
 /// decides when a message is given up).
@@ -60,8 +75,7 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     max_age: Duration::from_secs(72 * 3600),
     max_bytes_default: 4096 * MIB,
     description: "raw webhooks of the BSPs",
-    purge_without_durable: false,
-    is_purged_by_subject: false,
+    purged: Purged::Acknowledged,
     // Long enough for most retries of a publish whose ack was lost. A later one, such as a BSP's retry, is stored again
     // and gives the same events.
     duplicate_window_max: Duration::from_secs(5),
@@ -75,8 +89,7 @@ pub static EVENTS: StreamDefinition = StreamDefinition {
     max_age: Duration::from_secs(72 * 3600),
     max_bytes_default: 4096 * MIB,
     description: "events for the AICC back end",
-    purge_without_durable: true,
-    is_purged_by_subject: false,
+    purged: Purged::AcknowledgedOrOldest,
     duplicate_window_max: HOUR,
 };
 
@@ -89,8 +102,7 @@ pub static COMMANDS: StreamDefinition = StreamDefinition {
     max_age: Duration::from_secs(24 * 3600),
     max_bytes_default: 1024 * MIB,
     description: "commands of the AICC back end",
-    purge_without_durable: false,
-    is_purged_by_subject: true,
+    purged: Purged::BySubject,
     duplicate_window_max: HOUR,
 };
 
@@ -102,8 +114,7 @@ pub static DEADLETTERS: StreamDefinition = StreamDefinition {
     max_age: Duration::from_secs(14 * 24 * 3600),
     max_bytes_default: 512 * MIB,
     description: "what could not be understood, with the reason",
-    purge_without_durable: false,
-    is_purged_by_subject: false,
+    purged: Purged::Never,
     duplicate_window_max: HOUR,
 };
 

@@ -1,0 +1,155 @@
+//! Following a stream as user `timeline`: every message comes once and in order, even if connection,
+//! server or consumer are lost, and nothing is needed that this user may not do.
+
+use async_nats::jetstream;
+use bsp::ChannelId;
+use bus::read::follow::{FollowOptions, Followed, follow};
+use bus::streams::EVENTS;
+use bus::{Bus, EventKind, Headers, Subject, headers};
+use futures_util::TryStreamExt;
+
+use crate::harness::secured::Secured;
+use crate::harness::{TIMEOUT, eventually, within};
+
+/// Size of a message. [`COUNT`] of them are several times what the server sends ahead at first.
+const PAYLOAD_BYTES: usize = 8_000;
+const COUNT: u64 = 1_000;
+
+struct Stream {
+    secured: Secured,
+    /// The connection as user `timeline`.
+    timeline: Bus,
+    normalizer: Bus,
+    operator: jetstream::Context,
+    stored: u64,
+}
+
+impl Stream {
+    async fn start() -> Self {
+        let secured = Secured::start().await;
+        secured.cli("provisioner", &["streams", "apply"]).await;
+        let timeline = secured.bus("imchannel-timeline", "timeline").await;
+        let normalizer = secured.bus("imchannel-normalizer", "normalizer").await;
+        let seed = secured.seed("operator").expose().to_owned();
+        let options = async_nats::ConnectOptions::new().nkey(seed);
+        let options = options.custom_inbox_prefix("_INBOX_imchannel-operator");
+        let operator = jetstream::new(options.connect(secured.nats.url()).await.unwrap());
+        Self { secured, timeline, normalizer, operator, stored: 0 }
+    }
+
+    async fn store(&mut self, count: u64) {
+        let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+        let subject = Subject::Event(EventKind::Report, bsp, ChannelId::parse("channel-0").unwrap());
+        let payload = vec![b'x'; PAYLOAD_BYTES].into();
+        for _ in 0..count {
+            self.stored += 1;
+            let id = self.stored.to_string();
+            let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
+            let deadline = tokio::time::Instant::now() + TIMEOUT;
+            self.normalizer.store(&subject, headers, &payload, deadline).await.unwrap();
+        }
+    }
+
+    fn follow(&self, options: FollowOptions) -> Followed {
+        follow(&self.timeline, &EVENTS, options)
+    }
+
+    /// The consumers but the back end's durable.
+    async fn consumers(&self) -> Vec<String> {
+        let stream = self.operator.get_stream(EVENTS.name).await.unwrap();
+        let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+        names.into_iter().filter(|name| name != "aicc").collect()
+    }
+
+    async fn delete_consumers(&self) {
+        for name in self.consumers().await {
+            self.operator.delete_consumer_from_stream(name, EVENTS.name).await.unwrap();
+        }
+    }
+}
+
+/// Reads the messages with these sequences, and none other.
+async fn take(followed: &mut Followed, sequences: std::ops::RangeInclusive<u64>) {
+    for sequence in sequences {
+        let read = loop {
+            // An error while the server is away is followed by another attempt.
+            if let Ok(read) = tokio::time::timeout(TIMEOUT, followed.next()).await.unwrap() {
+                break read;
+            }
+        };
+        assert_eq!(read.delivery.sequence, sequence);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_followed_through_lost_consumers_and_a_restarted_server() {
+    let mut stream = Stream::start().await;
+    stream.store(COUNT).await;
+    let mut followed = stream.follow(FollowOptions::default());
+    take(&mut followed, 1..=10).await;
+    // What was sent ahead of the reader is lost with the consumer, or comes: neither is left out or repeated.
+    stream.delete_consumers().await;
+    take(&mut followed, 11..=COUNT - 10).await;
+    stream.secured.nats.kill().await;
+    stream.secured.nats.start_again().await.unwrap();
+    take(&mut followed, COUNT - 9..=COUNT).await;
+    stream.store(10).await;
+    take(&mut followed, COUNT + 1..=COUNT + 10).await;
+    // It is idle when its consumer disappears.
+    stream.delete_consumers().await;
+    stream.store(10).await;
+    take(&mut followed, COUNT + 11..=COUNT + 20).await;
+    assert_eq!(stream.secured.refusals(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_begins_where_it_is_told_and_leaves_no_consumer_behind() {
+    let mut stream = Stream::start().await;
+    stream.store(10).await;
+    let options = FollowOptions { headers_only: true, next_sequence: 8 };
+    let mut followed = stream.follow(options);
+    let read = followed.next().await.unwrap();
+    assert_eq!((read.delivery.sequence, read.pending), (8, 2));
+    assert!(read.delivery.payload.is_empty());
+    assert_eq!(read.delivery.headers.get(headers::MESSAGE_ID), Some("8"));
+    drop(followed);
+    within(2 * TIMEOUT, "the server deletes consumers to which no client listens", || async {
+        stream.consumers().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(stream.secured.refusals(), Vec::<String>::new());
+}
+
+/// Two processes that follow the same stream disturb each other, and both read everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_reader_takes_nothing_from_the_first() {
+    let mut stream = Stream::start().await;
+    stream.store(20).await;
+    let mut first = stream.follow(FollowOptions::default());
+    take(&mut first, 1..=10).await;
+    let mut second = stream.follow(FollowOptions::default());
+    take(&mut second, 1..=20).await;
+    stream.store(10).await;
+    take(&mut first, 11..=30).await;
+    take(&mut second, 21..=30).await;
+}
+
+/// What the client holds is bounded, also where the reader takes nothing for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_is_not_sent_the_whole_stream() {
+    let mut stream = Stream::start().await;
+    stream.store(COUNT).await;
+    let mut followed = stream.follow(FollowOptions::default());
+    take(&mut followed, 1..=1).await;
+    let info = eventually("the server has sent ahead", || async {
+        let name = stream.consumers().await.pop()?;
+        let consumer: jetstream::consumer::PushConsumer =
+            stream.operator.get_consumer_from_stream(name, EVENTS.name).await.ok()?;
+        let info = consumer.cached_info().clone();
+        (info.delivered.stream_sequence > 100).then_some(info)
+    })
+    .await;
+    assert!(info.config.durable_name.is_none());
+    assert!(info.num_pending > COUNT / 2, "{} of {COUNT} are not sent", info.num_pending);
+    take(&mut followed, 2..=COUNT).await;
+}
