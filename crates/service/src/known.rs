@@ -13,6 +13,9 @@ pub const SETTINGS: &[&str] = &[
     "COMMANDS_MAX_SIZE",
     "CONNECTIONS_MAX",
     "CONNECTIONS_PER_ADDRESS_MAX",
+    "CONSOLE_TOKEN",
+    "CONSOLE_TOKEN_FILE",
+    "CONSOLE_URL",
     "CREDENTIAL_KEY",
     "CREDENTIAL_KEY_FILE",
     "DEADLETTERS_MAX_SIZE",
@@ -62,6 +65,22 @@ pub const SETTINGS: &[&str] = &[
     "SPOOL_DIR",
     "SPOOL_DRAIN_RATE",
     "SPOOL_MAX_SIZE",
+    "TIMELINE_ACCESS",
+    "TIMELINE_BODIES",
+    "TIMELINE_DIR",
+    "TIMELINE_FETCH_AFTER",
+    "TIMELINE_HOSTS",
+    "TIMELINE_KEY",
+    "TIMELINE_KEY_FILE",
+    "TIMELINE_LISTEN",
+    "TIMELINE_OPERATOR_USERS",
+    "TIMELINE_REPORT_AFTER",
+    "TIMELINE_RESULT_AFTER",
+    "TIMELINE_RETENTION",
+    "TIMELINE_TOKENS_FILE",
+    "TIMELINE_UNMASK_USERS",
+    "TIMELINE_USER_HEADER",
+    "TIMELINE_USER_PROXIES",
     "TLS_CERTIFICATE_FILE",
     "TLS_KEY_FILE",
     "TRUSTED_PROXIES",
@@ -92,7 +111,7 @@ const PREFIXES: &[&str] = &["SECRET_", "TEST_", "CHECK_"];
 const SIMILARITY_MIN: f64 = 0.8;
 
 /// Most names that are suggested.
-const SUGGESTIONS_MAX: usize = 3;
+const SUGGESTIONS_MAX: usize = 4;
 
 /// An error for each name that begins with `IMCHANNEL_` and that nothing knows, in alphabetical order.
 ///
@@ -167,7 +186,6 @@ mod tests {
             ("IDLE_TIMEOUT_MS", "IDLE_TIMEOUT"),
             ("HEAD_TIMEOUT_MS", "HEADER_TIMEOUT"),
             ("CONCURRENCY", "NORMALIZER_CONCURRENCY"),
-            ("PROXIES", "TRUSTED_PROXIES"),
             ("BODY_LIMIT_BYTES", "BODY_LIMIT"),
             ("WEBHOOKS_MAX_BYTES", "WEBHOOKS_MAX_SIZE"),
             ("MEDIA_FETCHED_TTL_MS", "MEDIA_FETCHED_TTL"),
@@ -175,7 +193,8 @@ mod tests {
         for (name, known) in cases {
             assert_eq!(nearest(name), [known], "{name}");
         }
-        let listen = "IMCHANNEL_ADMIN_LISTEN or IMCHANNEL_INGRESS_LISTEN or IMCHANNEL_MEDIA_LISTEN?";
+        assert_eq!(nearest("PROXIES"), ["TIMELINE_USER_PROXIES", "TRUSTED_PROXIES"]);
+        let listen = "IMCHANNEL_ADMIN_LISTEN or IMCHANNEL_INGRESS_LISTEN or IMCHANNEL_MEDIA_LISTEN or IMCHANNEL_TIMELINE_LISTEN?";
         assert!(errors(["IMCHANNEL_LISTEN"])[0].ends_with(listen));
         assert!(errors(["IMCHANNEL_EXPOSED_ON"])[0].contains("CHANGELOG.md"));
     }

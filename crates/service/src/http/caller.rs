@@ -14,13 +14,24 @@ use crate::http::requests::Requests;
 #[derive(Debug, Clone)]
 pub struct Caller {
     address: IpAddr,
+    peer: IpAddr,
     requests: Requests,
 }
 
 impl Caller {
+    /// A caller without a proxy in between, for requests that do not come through a port.
+    pub fn direct(address: IpAddr) -> Self {
+        Self { address, peer: address, requests: Requests::default() }
+    }
+
     /// Its address; behind a listed proxy, the address that the proxy reports.
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// The address of the other end of the connection: of the proxy, if there is one.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Marks the connection as the first to close when the connection limit is reached. Used for a rejected
@@ -77,7 +88,7 @@ impl Peer {
 
     /// Accepts a request with these headers, or rejects it.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admitted, TooManyRequests> {
-        let of = |address| Caller { address, requests: self.requests.clone() };
+        let of = |address| Caller { address, peer: self.address, requests: self.requests.clone() };
         if !self.is_proxy {
             // A connection has one request in flight, and connections are counted already.
             return Ok(Admitted { caller: of(self.address), in_flight: None });

@@ -1,0 +1,18 @@
+//! The row of a stored webhook. Its payload is not read: what is in it comes as events and dead letters.
+
+use bus::{Delivery, headers};
+
+use crate::extract::{text, time_in};
+use crate::row::Row;
+
+/// `blank` has what the subject says.
+pub(super) fn row(delivery: &Delivery, blank: Row) -> Row {
+    let route = text::words(delivery.headers.get(headers::ROUTE).unwrap_or_default());
+    // A reader of headers gets the payload's length in a header.
+    let said = delivery.headers.get(headers::PAYLOAD_SIZE).and_then(|size| size.parse::<u64>().ok());
+    let summary = match said.unwrap_or(delivery.payload.len() as u64) {
+        0 => route,
+        bytes => [route, format!("{bytes} bytes")].join(" ").trim_start().to_owned(),
+    };
+    Row { happened_at: time_in(delivery.headers.get(headers::RECEIVED_AT)), summary, ..blank }
+}

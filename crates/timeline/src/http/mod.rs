@@ -1,0 +1,18 @@
+//! The HTTP port: look-ups by id, lists, problems and new rows. Answers are JSON ([`answer`]); errors are those of RFC 9457.
+//!
+//! It reads the store and what the observer publishes ([`crate::observed`]), and changes nothing but its own searches. What a life
+//! is and what is missing in it is left to [`crate::life`], what the store holds to [`crate::store`].
+
+pub mod access;
+pub mod answer;
+pub mod settings;
+pub mod state;
+mod cursor;
+mod headlines;
+mod parameters;
+mod refusal;
+mod routes;
+mod searches;
+
+pub use crate::http::routes::router;
+pub use crate::http::state::ApiState;

@@ -1,0 +1,65 @@
+//! Everything about an id.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use percent_encoding::percent_decode_str;
+
+use crate::http::answer::{self, TimelineAnswer};
+use crate::http::parameters::{Parameters, VALUE_BYTES_MAX};
+use crate::http::refusal::Refusal;
+use crate::http::state::Shared;
+use crate::life;
+use crate::row::shown;
+
+/// The path before an id.
+const PATH: &str = "/v1/timeline/";
+
+/// `GET /v1/timeline?id=…`
+pub(super) async fn by_query(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+) -> Result<Json<TimelineAnswer>, Refusal> {
+    let mut parameters = Parameters::of(uri.query());
+    let id = parameters.text("id");
+    if id.is_none() {
+        parameters
+            .fault("id", "is missing: give the id of a command, message, event, file or stored message");
+    }
+    parameters.finish()?;
+    answer(&shared, id.as_deref().unwrap_or_default()).await
+}
+
+/// `GET /v1/timeline/{id}`: the rest of the path, which may have slashes.
+pub(super) async fn by_path(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+) -> Result<Json<TimelineAnswer>, Refusal> {
+    Parameters::of(uri.query()).finish()?;
+    let rest = uri.path().strip_prefix(PATH).unwrap_or_default();
+    let id = percent_decode_str(rest).decode_utf8_lossy();
+    if id.len() > VALUE_BYTES_MAX {
+        return Err(Refusal::invalid("id", format!("is longer than {VALUE_BYTES_MAX} bytes")));
+    }
+    answer(&shared, &id).await
+}
+
+async fn answer(shared: &Shared, id: &str) -> Result<Json<TimelineAnswer>, Refusal> {
+    // Before the rows are read: no rule is judged for a time whose rows may be missing here.
+    let view = shared.view();
+    let read_until = answer::read_until(&view.progress);
+    let (id, store) = (id.trim(), &*shared.api.store);
+    let collected = life::collect(store, &shared.api.keys, id).await?;
+    let shown = shown::id(id);
+    if collected.rows.is_empty() {
+        let detail = "nothing with this id is stored: it is older than the retention, newer than what was read (read_until), \
+                      or misspelled; a number is searched for by POST /v1/searches"
+            .to_owned();
+        return Err(Refusal::NotFound { detail, id: Some(shown), read_until });
+    }
+    let missed = store.gaps().await?.iter().map(answer::gap).collect();
+    let lives = life::assemble(collected.rows, &view).iter().map(answer::life).collect();
+    Ok(Json(TimelineAnswer { id: shown, lives, read_until, missed, cut: collected.is_cut }))
+}

@@ -1,0 +1,67 @@
+//! What the port answers from.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::access::Access;
+use crate::http::access::origin::Hosts;
+use crate::http::searches::Searches;
+use crate::life::View;
+use crate::observed::Observed;
+use crate::row::Keys;
+use crate::store::Store;
+
+/// What the port answers from. The program fills it.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The rows.
+    pub store: Arc<dyn Store>,
+    /// Hashes the ids and numbers that are looked up, and signs cursors.
+    pub keys: Keys,
+    /// What is known besides rows, and new rows as they are stored.
+    pub observed: Observed,
+    /// Who may read.
+    pub access: Access,
+    /// The hosts by which the port is reached.
+    pub hosts: Hosts,
+    /// Ends live streams when the process stops.
+    pub stop: CancellationToken,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiState").field("access", &self.access).finish_non_exhaustive()
+    }
+}
+
+/// Most clients that follow new rows at a time.
+pub const LIVE_CLIENTS_MAX: usize = 64;
+
+/// What the routes share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// What the program filled in.
+    pub(crate) api: ApiState,
+    /// The searches by number.
+    pub(crate) searches: Searches,
+    /// A place for each client that follows new rows.
+    pub(crate) live_clients: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Without searches and clients.
+    pub(crate) fn new(api: ApiState) -> Self {
+        let live_clients = Arc::new(Semaphore::new(LIVE_CLIENTS_MAX));
+        Self { api, searches: Searches::default(), live_clients }
+    }
+
+    /// What is known now.
+    pub(crate) fn view(&self) -> View {
+        self.api.observed.view((self.api.now)())
+    }
+}

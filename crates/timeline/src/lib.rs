@@ -1,0 +1,147 @@
+//! The timeline says what happened to a message. It reads the streams beside the path of messages, stores a row for each thing
+//! that happened, judges what is missing, and answers over HTTP.
+//!
+//! It is an observer: it has no durable consumer, acknowledges nothing, and never slows or stops the path of messages.
+//!
+//! | folder | holds |
+//! |---|---|
+//! | `observe` | reads the streams, and follows what else is known at a moment |
+//! | `extract` | makes rows of a message; pure |
+//! | `row` | what a row says; pure |
+//! | `rules` | what must follow after a row; pure |
+//! | `store` | where rows are kept |
+//! | `life` | the rows of one message, and what is missing in them |
+//! | `http` | the answers |
+
+pub mod extract;
+pub mod http;
+pub mod life;
+mod metrics;
+mod observe;
+pub mod observed;
+pub mod progress;
+pub mod row;
+pub mod rules;
+pub mod secret;
+pub mod settings;
+pub mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bus::needs::{Needs, StreamUse};
+use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, WEBHOOKS};
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use service::http::HttpServer;
+use service::process::Service;
+use service::{ProcessContext, ServiceContext};
+use tokio::net::TcpListener;
+
+use crate::http::ApiState;
+use crate::http::settings::HttpSettings;
+use crate::metrics::TimelineMetrics;
+use crate::observe::Observer;
+use crate::observed::Observed;
+pub use crate::settings::Settings;
+use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+
+/// Time for which a stream may be read less far than now before the service is not ready.
+const READY_LAG_MAX: Duration = Duration::from_secs(60);
+
+/// The service as a separate process: it connects to NATS, opens its store and listens.
+pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
+    let metrics = Arc::new(TimelineMetrics::register(registry));
+    let connecting = process.connect("imchannel-timeline", registry);
+    Service::new(async move {
+        let context = connecting.await?;
+        let listen = settings.http.listen;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let bound = listener.local_addr().unwrap_or(listen);
+        tracing::info!(function = "timeline", "answers on {bound}");
+        serve(settings, context, listener, metrics).await
+    })
+}
+
+/// Runs the service on an existing connection and listener, until the context's stop.
+pub fn run(
+    settings: Settings,
+    context: ServiceContext,
+    listener: TcpListener,
+    registry: &mut Registry,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let metrics = Arc::new(TimelineMetrics::register(registry));
+    Box::pin(serve(settings, context, listener, metrics))
+}
+
+async fn serve(
+    settings: Settings,
+    context: ServiceContext,
+    listener: TcpListener,
+    metrics: Arc<TimelineMetrics>,
+) -> anyhow::Result<()> {
+    let ServiceContext { bus, stop, .. } = context.clone();
+    let folder = &settings.folder;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot use the folder {} of the timeline", folder.display()))?;
+    let keys = secret::load(folder, settings.key.as_ref())?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.clone()).await?);
+    let observer = Observer {
+        bus: bus.clone(),
+        store: Arc::clone(&store),
+        keys: keys.clone(),
+        bodies: settings.bodies,
+        channels: bus::registry::watch(&bus, stop.clone()),
+        retention: settings.retention,
+        times: settings.times,
+        metrics,
+        stop: stop.clone(),
+    };
+    let observed = observe::start(&observer);
+    require(&context, &observed);
+    let HttpSettings { access, hosts, .. } = settings.http;
+    let access = access.follow(&stop);
+    let state = ApiState { store, keys, observed, access, hosts, stop: stop.clone(), now: Timestamp::now };
+    service::http::serve(listener, http::router(state), HttpServer::default(), stop, context.grace).await;
+    Ok(())
+}
+
+/// Streams and buckets that the timeline reads.
+static NEEDS: Needs = Needs {
+    streams: &[
+        StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] },
+        StreamUse { stream: &EVENTS, subjects: &["imchannel.event.*.*.*"] },
+        StreamUse { stream: &COMMANDS, subjects: &["imchannel.command.send.*", "imchannel.command.bulk.*"] },
+        StreamUse { stream: &DEADLETTERS, subjects: &["imchannel.deadletter.*.*"] },
+    ],
+    durables: &[],
+    buckets: &[&CHANNELS_BUCKET, &LANES_BUCKET],
+};
+
+/// The conditions under which answers are current. Without them it still answers, and says up to what time it has read.
+fn require(context: &ServiceContext, observed: &Observed) {
+    let bus = &context.bus;
+    let connection = bus.clone();
+    context.readiness.require("nats", move || connection.connection());
+    let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
+    context.readiness.require("streams", move || streams.borrow().condition());
+    let progress = observed.progress.clone();
+    context.readiness.require("timeline", move || current(&progress.borrow(), Timestamp::now()));
+    context.readiness.mark_started();
+}
+
+/// Whether every stream is read up to a moment ago.
+fn current(progress: &progress::Progress, now: Timestamp) -> Result<(), String> {
+    for of in progress.0 {
+        let name = of.stream.name();
+        let Some(until) = of.read_until else { return Err(format!("{name} was not read yet")) };
+        let lag = now.duration_since(until);
+        if lag.unsigned_abs() > READY_LAG_MAX && lag.is_positive() {
+            return Err(format!("{name} is read up to {until}, {} messages behind", of.behind));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The program `imchannel-timeline`.
+
+use std::process::ExitCode;
+
+use service::process::Program;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let program = Program {
+        name: "imchannel-timeline",
+        about: "Says what happened to each message",
+        version: version::NUMBER,
+        full_version: version::FULL,
+    };
+    service::process::main(program, &timeline::settings::all(), timeline::settings::read, timeline::service)
+}

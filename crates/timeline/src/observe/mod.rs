@@ -1,0 +1,76 @@
+//! Reads the streams beside the path of messages, and stores a row for each message. It has no durable consumer and acknowledges
+//! nothing: where it goes on is the position in the store, which is written in the same transaction as the rows.
+//!
+//! What a message says is left to [`crate::extract`], what must follow to [`crate::rules`], where rows are kept to [`crate::store`].
+
+mod batch;
+mod floors;
+mod keep;
+mod lanes;
+mod reader;
+mod rule_settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::Bus;
+use bus::registry::Snapshots;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::extract::Bodies;
+use crate::metrics::TimelineMetrics;
+use crate::observe::rule_settings::Lanes;
+use crate::observed::Observed;
+use crate::progress::Progress;
+use crate::row::{Keys, Row, StreamNumber};
+use crate::rules::{RuleSettings, RuleTimes};
+use crate::store::Store;
+
+/// Rows that a slow reader of new rows may be behind before it loses the oldest.
+const LIVE_ROWS: usize = 1024;
+
+/// What observing needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Observer {
+    pub(crate) bus: Bus,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: Keys,
+    pub(crate) bodies: Bodies,
+    pub(crate) channels: Snapshots,
+    pub(crate) retention: Duration,
+    pub(crate) times: RuleTimes,
+    pub(crate) metrics: Arc<TimelineMetrics>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What the readers of all streams share.
+#[derive(Debug, Clone)]
+struct Shared {
+    progress: Arc<watch::Sender<Progress>>,
+    live: broadcast::Sender<Arc<Row>>,
+    /// What the readers learn of the lanes.
+    lanes: Lanes,
+    rules: watch::Receiver<Arc<RuleSettings>>,
+}
+
+/// Starts to read every stream. The tasks end with the observer's stop.
+pub(crate) fn start(observer: &Observer) -> Observed {
+    let (progress, progress_seen) = watch::channel(Progress::default());
+    let (live, _) = broadcast::channel(LIVE_ROWS);
+    let lanes = Lanes::default();
+    let rules = rule_settings::follow(
+        observer.times,
+        lanes.clone(),
+        observer.channels.clone(),
+        observer.stop.clone(),
+    );
+    let shared = Shared { progress: Arc::new(progress), live: live.clone(), lanes, rules: rules.clone() };
+    for stream in StreamNumber::ALL {
+        tokio::spawn(reader::run(stream, observer.clone(), shared.clone()));
+    }
+    let floors = floors::follow(observer.bus.clone(), observer.stop.clone());
+    let halted_lanes = lanes::follow(observer.bus.clone(), observer.stop.clone());
+    tokio::spawn(keep::run(observer.clone(), progress_seen.clone()));
+    Observed { progress: progress_seen, floors, halted_lanes, rules, live }
+}

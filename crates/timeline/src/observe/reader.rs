@@ -1,0 +1,250 @@
+//! Reads one stream: opens a consumer at the store's position, gathers what is there into batches, and stores each before it
+//! reads on. Any fault leads back to the beginning, where the store says how far it came.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::read::follow::{FollowOptions, Followed, follow};
+use bus::read::{self, ReadError, ReadMessage};
+use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::extract::Extractor;
+use crate::observe::batch::{Gathered, Last, Place};
+use crate::observe::{Observer, Shared};
+use crate::row::{IdKind, Row, RowKind, StreamNumber};
+use crate::rules::{self, RuleName, RuleSettings};
+use crate::store::{Appended, NewRow, StoreError};
+
+/// How long a batch gathers after its first message: at a low rate it bounds the number of transactions.
+const GATHER: Duration = Duration::from_millis(50);
+/// Interval of asking an idle stream whether it stored something.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+/// Delay before a reader starts again after a fault.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The same for a fault that passes only when an operator acts.
+const OPERATOR_DELAY: Duration = Duration::from_secs(30);
+
+/// Why a reader starts again.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error(transparent)]
+    Stream(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the stream was created again")]
+    CreatedAgain,
+}
+
+impl Interrupted {
+    fn delay(&self) -> Duration {
+        match self {
+            Self::Store(error) if !error.is_retryable() => OPERATOR_DELAY,
+            Self::Stream(_) | Self::Store(_) | Self::CreatedAgain => RETRY_DELAY,
+        }
+    }
+}
+
+/// The definition of a stream that the timeline reads.
+fn definition(stream: StreamNumber) -> &'static StreamDefinition {
+    match stream {
+        StreamNumber::Webhooks => &WEBHOOKS,
+        StreamNumber::Events => &EVENTS,
+        StreamNumber::Commands => &COMMANDS,
+        StreamNumber::DeadLetters => &DEADLETTERS,
+    }
+}
+
+/// Reads a stream until the stop.
+pub(super) async fn run(stream: StreamNumber, observer: Observer, shared: Shared) {
+    let stop = observer.stop.clone();
+    let mut reader = Reader { stream, observer, shared, last_fault: String::new() };
+    loop {
+        let interrupted = tokio::select! {
+            () = stop.cancelled() => return,
+            interrupted = reader.read() => interrupted,
+        };
+        let delay = interrupted.delay();
+        reader.report(interrupted);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+struct Reader {
+    stream: StreamNumber,
+    observer: Observer,
+    shared: Shared,
+    /// The fault that was logged last: the same one is logged once.
+    last_fault: String,
+}
+
+impl Reader {
+    /// Logs why it stopped, once for the same fault.
+    fn report(&mut self, interrupted: Interrupted) {
+        if let Interrupted::Store(error) = &interrupted {
+            self.observer.metrics.store_failed(error.fault());
+        }
+        let (name, delay) = (self.stream.name(), interrupted.delay());
+        let text = service::words::causes(&interrupted.into());
+        if text != self.last_fault {
+            tracing::warn!(
+                function = "timeline",
+                "stopped reading {name}: {text}; retrying every {} s from the stored position, nothing that the stream still holds is lost",
+                delay.as_secs()
+            );
+            self.last_fault = text;
+        }
+    }
+
+    /// Reads until something fails.
+    async fn read(&mut self) -> Interrupted {
+        match self.read_until_fault().await {
+            Ok(never) => match never {},
+            Err(interrupted) => interrupted,
+        }
+    }
+
+    async fn read_until_fault(&mut self) -> Result<std::convert::Infallible, Interrupted> {
+        let definition = definition(self.stream);
+        let state = read::state(&self.observer.bus, definition).await?;
+        let positions = self.observer.store.positions().await?;
+        let stored = positions.into_iter().find(|position| position.stream == self.stream);
+        // A stream that was created again, or restored from an older copy, is read from its beginning.
+        let known = stored.filter(|position| {
+            position.created_at == state.created_at && position.sequence <= state.last_sequence
+        });
+        if let (Some(stored), None) = (stored, known) {
+            tracing::warn!(
+                function = "timeline",
+                "{} was created again or has gone back (stored position {}, last sequence {}); reading it from its beginning",
+                self.stream.name(),
+                stored.sequence,
+                state.last_sequence
+            );
+        }
+        let last = known.map(|position| Last { sequence: position.sequence, stored_at: position.stored_at });
+        let mut place = Place { stream: self.stream, created_at: state.created_at, last };
+        let mut messages = follow(&self.observer.bus, definition, self.options(last));
+        loop {
+            match tokio::time::timeout(IDLE_CHECK, messages.next()).await {
+                Ok(first) => place = self.store(first?, &mut messages, place).await?,
+                Err(_) => self.check_idle(definition, &place).await?,
+            }
+            self.last_fault.clear();
+        }
+    }
+
+    /// The whole stream after the last message; of webhooks only the headers.
+    fn options(&self, last: Option<Last>) -> FollowOptions {
+        FollowOptions {
+            headers_only: self.stream == StreamNumber::Webhooks,
+            next_sequence: last.map_or(1, |last| last.sequence + 1),
+        }
+    }
+
+    /// Gathers what comes within [`GATHER`] and stores it. Returns the place after it.
+    async fn store(
+        &self,
+        first: ReadMessage,
+        messages: &mut Followed,
+        place: Place,
+    ) -> Result<Place, Interrupted> {
+        let channels = self.observer.channels.borrow().clone().unwrap_or_default();
+        let extractor =
+            Extractor { keys: self.observer.keys.clone(), channels, bodies: self.observer.bodies };
+        let settings = Arc::clone(&self.shared.rules.borrow());
+        let mut gathered = Gathered::new(place);
+        let until = Instant::now() + GATHER;
+        let asked_at = Timestamp::now();
+        let mut read = first;
+        let mut pending;
+        loop {
+            pending = read.pending;
+            gathered.add(&read.delivery, self.rows(&extractor, &settings, &read));
+            if gathered.is_full() {
+                break;
+            }
+            match tokio::time::timeout_at(until, messages.next()).await {
+                Ok(next) => read = next?,
+                Err(_) => break,
+            }
+        }
+        let Some((batch, place)) = gathered.finish() else { return Ok(place) };
+        let sequence = batch.position.sequence;
+        let stored_at = batch.position.stored_at;
+        let shown: Vec<_> = batch.rows.iter().map(|new| Arc::new(new.row.clone())).collect();
+        let missed: u64 = batch.gaps.iter().map(|gap| gap.last + 1 - gap.first).sum();
+        let appended = self.observer.store.append(batch).await?;
+        self.observer.metrics.missed(self.stream, missed);
+        self.count(&appended, &shown);
+        self.shared.progress.send_modify(|progress| {
+            let of = progress.of_mut(self.stream);
+            // Without a pending message, all that was stored before the first wait is here.
+            let until = if pending == 0 { asked_at.max(stored_at) } else { stored_at };
+            of.read_until = of.read_until.max(Some(until));
+            of.sequence = sequence;
+            of.behind = pending;
+        });
+        for row in shown {
+            // Without a reader of new rows there is nothing to do.
+            let _ = self.shared.live.send(row);
+        }
+        Ok(place)
+    }
+
+    fn rows(&self, extractor: &Extractor, settings: &RuleSettings, read: &ReadMessage) -> Vec<NewRow> {
+        let rows = extractor.rows(self.stream, &read.delivery);
+        self.shared.lanes.observe(rows.iter());
+        let followed = |row: Row| {
+            let rules::Followed { expected, settled } = rules::follow(&row, settings);
+            NewRow { row, expected, settled }
+        };
+        rows.into_iter().map(followed).collect()
+    }
+
+    fn count(&self, appended: &Appended, rows: &[Arc<Row>]) {
+        let metrics = &self.observer.metrics;
+        for row in rows {
+            metrics.stored(row.kind);
+        }
+        let by_command: HashMap<_, _> = rows
+            .iter()
+            .filter(|row| row.kind == RowKind::Report)
+            .filter_map(|row| Some((row.key(IdKind::Command)?, row)))
+            .collect();
+        for met in appended.met.iter().filter(|met| met.rule == RuleName::Delivery) {
+            let after = by_command.get(&met.key).and_then(|row| rules::delivered_after(met, row));
+            if let Some(after) = after {
+                metrics.delivered(&met.channel, after);
+            }
+        }
+    }
+
+    /// Notes that an idle stream has stored nothing, or that it was created again.
+    async fn check_idle(
+        &self,
+        definition: &'static StreamDefinition,
+        place: &Place,
+    ) -> Result<(), Interrupted> {
+        let asked_at = Timestamp::now();
+        let state = read::state(&self.observer.bus, definition).await?;
+        let sequence = place.last.map_or(0, |last| last.sequence);
+        if state.created_at != place.created_at || state.last_sequence < sequence {
+            return Err(Interrupted::CreatedAgain);
+        }
+        self.shared.progress.send_modify(|progress| {
+            let of = progress.of_mut(self.stream);
+            of.sequence = sequence;
+            of.behind = state.last_sequence - sequence;
+            if of.behind == 0 {
+                of.read_until = of.read_until.max(Some(asked_at));
+            }
+        });
+        Ok(())
+    }
+}

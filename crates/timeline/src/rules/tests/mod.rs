@@ -1,0 +1,171 @@
+pub(crate) mod rows;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proto::v1::{ReportStatus, SendOutcome};
+
+use super::*;
+use crate::rules::table::RULES;
+use rows::{
+    at, command, command_with_file, dead_letter, fetch, keys, linked, message, report, result, webhook,
+};
+
+/// Expectations that a row begins, by rule, with the seconds after which they are overdue.
+fn begun(row: &Row, settings: &RuleSettings) -> Vec<(RuleName, i64)> {
+    let seconds = |expected: &Expectation| expected.due.duration_since(expected.since).as_secs();
+    follow(row, settings).expected.iter().map(|expected| (expected.rule, seconds(expected))).collect()
+}
+
+fn settled(row: &Row) -> Vec<RuleName> {
+    follow(row, &RuleSettings::default()).settled.iter().map(|settled| settled.rule).collect()
+}
+
+#[test]
+fn every_rule_has_its_place_in_the_table() {
+    for (rule, name) in RULES.iter().zip(RuleName::ALL) {
+        assert_eq!(rule.name, name);
+        assert_eq!(Rule::of(name).name, name);
+        assert!(rule.name == RuleName::Delivery || !rule.advice.is_empty(), "{name:?}");
+    }
+}
+
+#[test]
+fn an_accepted_message_needs_a_report_within_the_time_of_its_channel() {
+    let accepted = result("a", SendOutcome::Accepted, 1, 1.0);
+    let mut settings = RuleSettings::default();
+    assert_eq!(begun(&accepted, &settings), [(RuleName::NoReport, 15 * 60)]);
+    settings.report_after.insert("sales".to_owned(), Duration::from_secs(90));
+    assert_eq!(begun(&accepted, &settings), [(RuleName::NoReport, 90)]);
+
+    let expected = follow(&accepted, &settings).expected.remove(0);
+    assert_eq!(expected.key, keys().id("imc-a"));
+    for status in
+        [ReportStatus::Pending, ReportStatus::Unrecognized, ReportStatus::Failed, ReportStatus::Read]
+    {
+        let reported = report("a", status, 2, 2.0, 9);
+        let settlement =
+            Settlement { rule: RuleName::NoReport, key: expected.key, channel: "sales".to_owned() };
+        assert!(follow(&reported, &settings).settled.contains(&settlement), "{status:?}");
+        assert!(is_met_by(RuleName::NoReport, &reported));
+    }
+    for outcome in [SendOutcome::Rejected, SendOutcome::Expired, SendOutcome::Unknown] {
+        assert_eq!(begun(&result("a", outcome, 1, 1.0), &settings), []);
+    }
+    assert!(!is_met_by(RuleName::NoReport, &accepted));
+}
+
+#[test]
+fn a_command_needs_a_result_and_a_file_that_it_names_must_be_fetched() {
+    let settings = RuleSettings::default();
+    let plain = [(RuleName::NoResult, 60), (RuleName::Delivery, 24 * 3600)];
+    assert_eq!(begun(&command("a", 1, 0.0), &settings), plain);
+    let with_file = [(RuleName::NotFetched, 600), plain[0], plain[1]];
+    assert_eq!(begun(&command_with_file("a", "m", 1, 0.0), &settings), with_file);
+
+    assert_eq!(settled(&result("a", SendOutcome::Accepted, 1, 1.0)), [RuleName::NoResult]);
+    let rejected = [RuleName::NotFetched, RuleName::NoResult, RuleName::Delivery];
+    assert_eq!(settled(&result("a", SendOutcome::Rejected, 1, 1.0)), rejected);
+    let letter = linked(dead_letter("COMMANDS/1", 1, 1.0), crate::row::IdKind::Command, "a");
+    assert_eq!(settled(&letter), rejected);
+    assert_eq!(settled(&dead_letter("WEBHOOKS/1", 1, 1.0)), [], "it is not of a command");
+
+    assert_eq!(settled(&fetch("a", "m", 1, 1.0)), [RuleName::NotFetched]);
+    let mut head = fetch("a", "m", 1, 1.0);
+    head.summary = "HEAD 0 bytes".to_owned();
+    assert_eq!(settled(&head), []);
+    for status in [ReportStatus::Delivered, ReportStatus::Read] {
+        let all = [RuleName::NoReport, RuleName::NotFetched, RuleName::Delivery];
+        assert_eq!(
+            settled(&report("a", status, 1, 1.0, 9)),
+            all,
+            "{status:?} says that the file arrived too"
+        );
+    }
+    assert_eq!(settled(&report("a", ReportStatus::Sent, 1, 1.0, 9)), [RuleName::NoReport]);
+}
+
+#[test]
+fn rows_of_customers_and_webhooks_begin_and_end_nothing() {
+    for row in [webhook(1, 0.0), message("wamid.x", 1, 0.0, 1)] {
+        assert_eq!(follow(&row, &RuleSettings::default()), Followed::default());
+    }
+}
+
+#[test]
+fn a_replayed_row_ends_expectations_and_begins_none() {
+    let mut replayed = report("a", ReportStatus::Delivered, 1, 1.0, 9);
+    replayed.is_replayed = true;
+    assert_eq!(settled(&replayed).len(), 3);
+    let mut again = command("a", 1, 0.0);
+    again.is_replayed = true;
+    assert_eq!(begun(&again, &RuleSettings::default()), []);
+}
+
+#[test]
+fn nothing_is_judged_for_a_time_that_one_of_its_streams_was_not_read() {
+    let mut progress = Progress::default();
+    assert_eq!(judged(&progress, at(100.0)), []);
+    progress.of_mut(StreamNumber::Events).read_until = Some(at(50.0));
+    assert_eq!(judged(&progress, at(100.0)), [(RuleName::NoReport, at(50.0))]);
+    progress.of_mut(StreamNumber::Commands).read_until = Some(at(40.0));
+    progress.of_mut(StreamNumber::DeadLetters).read_until = Some(at(200.0));
+    let all: Vec<(RuleName, Timestamp)> = judged(&progress, at(100.0));
+    let expected =
+        [(RuleName::NoReport, at(50.0)), (RuleName::NotFetched, at(40.0)), (RuleName::NoResult, at(40.0))];
+    assert_eq!(all, expected);
+    assert_eq!(judged(&progress, at(10.0))[0].1, at(10.0), "and not for a time to come");
+}
+
+#[test]
+fn the_time_to_delivery_is_that_of_the_command_in_its_channel() {
+    let sent = command("a", 1, 0.0);
+    let expected = follow(&sent, &RuleSettings::default()).expected;
+    let delivery = expected.iter().find(|one| one.rule == RuleName::Delivery).expect("it begins");
+    let delivered = report("a", ReportStatus::Delivered, 2, 2.5, 9);
+    assert_eq!(delivered_after(delivery, &delivered), Some(Duration::from_millis(2500)));
+    assert_eq!(delivered_after(&expected[0], &delivered), None, "another rule");
+    assert_eq!(delivered_after(delivery, &report("a", ReportStatus::Failed, 2, 2.5, 9)), None);
+    assert_eq!(delivered_after(delivery, &report("b", ReportStatus::Delivered, 2, 2.5, 9)), None);
+    let mut elsewhere = delivered.clone();
+    elsewhere.channel = "support".to_owned();
+    assert_eq!(delivered_after(delivery, &elsewhere), None);
+}
+
+#[test]
+fn a_slow_lane_gets_more_time_for_its_results() {
+    let mut times = LaneTimes::default();
+    let mut observe = |number: u64, seconds: f64, is_bulk: bool, outcome: SendOutcome| {
+        let id = format!("c-{number}-{is_bulk}");
+        let mut sent = command(&id, number, 0.0);
+        sent.is_bulk = is_bulk;
+        times.observe(&sent);
+        times.observe(&result(&id, outcome, number, seconds));
+    };
+    for number in 0..100 {
+        observe(number, 0.5, false, SendOutcome::Accepted);
+        observe(number, if number % 10 == 0 { 100.0 } else { 1.0 }, true, SendOutcome::Accepted);
+        observe(number + 1000, 80_000.0, false, SendOutcome::Expired);
+    }
+    let after = times.result_after();
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["bulk-sales"]);
+    let settings = RuleSettings { result_after: after, ..RuleSettings::default() };
+    let mut campaign = command("x", 1, 0.0);
+    assert_eq!(begun(&campaign, &settings)[0], (RuleName::NoResult, 60));
+    campaign.is_bulk = true;
+    let (_, seconds) = begun(&campaign, &settings)[0];
+    assert!((400..=4 * 200).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_lane_that_became_fast_again_loses_its_long_time_and_none_is_longer_than_an_hour() {
+    let mut times = LaneTimes::default();
+    let mut observe = |number: u64, seconds: f64| {
+        times.observe(&command(&number.to_string(), number, 0.0));
+        times.observe(&result(&number.to_string(), SendOutcome::Accepted, number, seconds));
+        times.result_after().get("sales").copied()
+    };
+    assert_eq!((0..19).filter_map(|number| observe(number, 9000.0)).count(), 0, "too few to say");
+    assert_eq!(observe(19, 9000.0), Some(RESULT_AFTER_MAX));
+    assert_eq!((20..2000).map(|number| observe(number, 1.0)).last(), Some(None));
+}

@@ -1,0 +1,132 @@
+//! The settings of the timeline.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use channel::Secret;
+use service::{ConfigErrors, ConfigReader, ProcessSettings, Setting, process_settings};
+
+use crate::extract::Bodies;
+use crate::http;
+use crate::http::settings::HttpSettings;
+use crate::rules::RuleTimes;
+
+/// Folder of the embedded store.
+pub static DIR: Setting =
+    Setting::new("timeline-dir", "", "Folder of the timeline's store; one process uses it at a time");
+/// How long rows are kept.
+pub static RETENTION: Setting = Setting::new("timeline-retention", "30d", "How long the timeline keeps rows");
+/// What rows keep of messages.
+pub static BODIES: Setting = Setting::new(
+    "timeline-bodies",
+    "masked",
+    "What rows keep of small messages: masked, or full with customers' numbers and texts",
+);
+/// Time after which a missing report is a problem.
+pub static REPORT_AFTER: Setting = Setting::new(
+    "timeline-report-after",
+    "15m",
+    "Time after which an accepted message without a report is a problem, in channels without report_after",
+);
+/// Time after which a file that was not fetched is a problem.
+pub static FETCH_AFTER: Setting = Setting::new(
+    "timeline-fetch-after",
+    "10m",
+    "Time after which a message's file that no client fetched is a problem",
+);
+/// Time after which a command without a result is a problem.
+pub static RESULT_AFTER: Setting = Setting::new(
+    "timeline-result-after",
+    "60s",
+    "Time after which a command without a result is a problem; longer in lanes that usually take longer",
+);
+/// The secret of the hashes.
+pub static KEY: Setting = Setting::new(
+    "timeline-key",
+    "",
+    "Secret of the timeline's hashes, 64 hexadecimal digits; without it ids.key in the store's folder, made when it is missing",
+)
+.secret();
+
+/// Every setting that only the timeline has.
+static OWN: [&Setting; 7] = [&DIR, &RETENTION, &BODIES, &REPORT_AFTER, &FETCH_AFTER, &RESULT_AFTER, &KEY];
+
+/// The shortest retention: messages are in the streams for up to 3 days.
+const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
+/// The longest retention: 10 years.
+const RETENTION_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// The times that rules may have.
+const RULE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+/// Every setting of the program, those of every service first.
+pub fn all() -> Vec<&'static Setting> {
+    process_settings::ALL.into_iter().chain(OWN).chain(http::settings::ALL).collect()
+}
+
+/// Settings of the timeline.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Settings of the HTTP port.
+    pub http: HttpSettings,
+    /// Folder of the embedded store.
+    pub folder: PathBuf,
+    /// How long rows are kept.
+    pub retention: Duration,
+    /// What rows keep of messages.
+    pub bodies: Bodies,
+    /// Times of the rules.
+    pub times: RuleTimes,
+    /// The secret of the hashes; `None` for the folder's own.
+    pub key: Option<Secret>,
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every error of the settings.
+pub fn read(mut reader: ConfigReader) -> Result<(ProcessSettings, Settings), ConfigErrors> {
+    let process = ProcessSettings::read(&mut reader);
+    let settings = Settings::read(&mut reader);
+    reader.finish(|| Some((process?, settings?)))
+}
+
+impl Settings {
+    /// Reads the settings that only the timeline has. If one is invalid, adds the error to `reader` and returns `None`.
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
+        let http = HttpSettings::read(reader);
+        let times = read_times(reader);
+        let folder = reader.text(&DIR).map(PathBuf::from);
+        let retention = reader.duration(&RETENTION, RETENTION_MIN..=RETENTION_MAX);
+        let bodies = read_bodies(reader);
+        let key = reader.optional_text(&KEY).map(|key| Secret::new(key.into_bytes()));
+        Some(Self {
+            http: http?,
+            times: times?,
+            folder: folder?,
+            retention: retention?,
+            bodies: bodies?,
+            key,
+        })
+    }
+}
+
+fn read_times(reader: &mut ConfigReader) -> Option<RuleTimes> {
+    let report_after = reader.duration(&REPORT_AFTER, RULE_TIMES);
+    let fetch_after = reader.duration(&FETCH_AFTER, RULE_TIMES);
+    let result_after = reader.duration(&RESULT_AFTER, RULE_TIMES);
+    Some(RuleTimes { report_after: report_after?, fetch_after: fetch_after?, result_after: result_after? })
+}
+
+fn read_bodies(reader: &mut ConfigReader) -> Option<Bodies> {
+    let text = reader.text(&BODIES)?;
+    match text.as_str() {
+        "masked" => Some(Bodies::Masked),
+        "full" => Some(Bodies::Full),
+        _ => {
+            reader.error(&BODIES, "must be masked or full");
+            None
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Where rows are kept: one trait for every engine, and what it is asked. It leaves to [`crate::observe`] what is read from the
+//! streams, to [`crate::rules`] what is expected after a row, and to [`crate::life`] what rows mean together.
+//!
+//! What every engine promises, and the conformance suite (`tests/store`) proves:
+//! - A batch is stored whole or not at all, with its position: after a crash the reader goes on where the rows end.
+//! - A message's row is stored once, however often its batch comes: (stream, sequence, time of storing, part) is unique. The time is part of
+//!   it because a stream that was created again counts from 1.
+//! - An expectation that a row has already met is not opened, also if that row came first.
+//! - Rows older than the retention disappear a whole day at a time.
+
+pub mod error;
+pub mod sqlite;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::row::{LookupKey, Pointer, RecipientKey, Row, StreamNumber};
+use crate::rules::{Expectation, RuleName, Settlement};
+pub use crate::store::error::StoreError;
+
+/// Most rows of a batch.
+pub const BATCH_ROWS_MAX: usize = 4096;
+
+/// How far a stream was read and stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The stream.
+    pub stream: StreamNumber,
+    /// When the stream was created. A stream that was created again is read from its beginning.
+    pub created_at: Timestamp,
+    /// The sequence of the last message that was read.
+    pub sequence: u64,
+    /// When that message was stored.
+    pub stored_at: Timestamp,
+}
+
+/// Messages that the stream no longer held when they were to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The stream.
+    pub stream: StreamNumber,
+    /// The first missed sequence.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// When the message before them was stored; `None` if none was read.
+    pub after: Option<Timestamp>,
+    /// When the message after them was stored.
+    pub before: Timestamp,
+}
+
+/// A row to store, and what follows from it.
+#[derive(Debug, Clone)]
+pub struct NewRow {
+    /// The row.
+    pub row: Row,
+    /// What is expected from now on.
+    pub expected: Vec<Expectation>,
+    /// What is no longer expected.
+    pub settled: Vec<Settlement>,
+}
+
+/// Rows of one stream in its order, and the position after them.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The rows, at most [`BATCH_ROWS_MAX`].
+    pub rows: Vec<NewRow>,
+    /// How far the stream is read with them.
+    pub position: Position,
+    /// Messages that were missed before or between them.
+    pub gaps: Vec<Gap>,
+}
+
+/// What a batch changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Rows that were not stored before.
+    pub rows: usize,
+    /// Expectations that the batch's rows met, with the time at which each began: for the metric of agents' view.
+    pub met: Vec<Expectation>,
+}
+
+/// Rows that were found.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The rows, oldest first.
+    pub rows: Vec<Row>,
+    /// Whether there are more than were asked for.
+    pub is_cut: bool,
+}
+
+/// A place in the order of rows by time, from which a listing goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When the row's message was stored.
+    pub stored_at: Timestamp,
+    /// Where.
+    pub pointer: Pointer,
+}
+
+impl Place {
+    /// The place of a row.
+    pub fn of(row: &Row) -> Self {
+        Self { stored_at: row.stored_at, pointer: row.pointer }
+    }
+}
+
+/// Rows from the newest to the oldest.
+#[derive(Debug, Clone, Copy)]
+pub struct Listing {
+    /// Only rows stored at this time or later.
+    pub since: Timestamp,
+    /// Only rows stored before this time.
+    pub until: Timestamp,
+    /// Only rows before this one in the order from the newest.
+    pub after: Option<Place>,
+    /// Most rows.
+    pub limit: usize,
+}
+
+/// Which expectations are overdue.
+#[derive(Debug, Clone)]
+pub struct OverdueQuery {
+    /// Only of this channel.
+    pub channel: Option<String>,
+    /// Up to which time each rule can be judged: an expectation that is due later is not overdue. Rules that are left out are
+    /// not asked for.
+    pub judged: Vec<(RuleName, Timestamp)>,
+    /// Only those after this one, in the order of [`Expectation::order`].
+    pub after: Option<(Timestamp, LookupKey)>,
+    /// Most expectations.
+    pub limit: usize,
+}
+
+/// Number of overdue expectations of a channel and rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverdueCount {
+    /// The channel's id.
+    pub channel: String,
+    /// The rule.
+    pub rule: RuleName,
+    /// How many.
+    pub count: u64,
+}
+
+/// What was removed because of its age.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Days (files or partitions) that were removed.
+    pub days: usize,
+    /// Expectations that were removed.
+    pub expectations: usize,
+}
+
+/// Answer of a store, or why there is none.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// A store of rows.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// How far each stream is stored. A stream of which nothing is stored is left out.
+    fn positions(&self) -> Answer<'_, Vec<Position>>;
+
+    /// Stores a batch with its position.
+    fn append(&self, batch: Batch) -> Answer<'_, Appended>;
+
+    /// The rows that have any of the keys, oldest first, each once.
+    fn find(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found>;
+
+    /// A customer's rows, newest first.
+    fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>>;
+
+    /// The rows that begin a message (commands and customers' messages), newest first.
+    fn beginnings(&self, channel: Option<String>, listing: Listing) -> Answer<'_, Vec<Row>>;
+
+    /// What is overdue, the longest overdue first.
+    fn overdue(&self, query: OverdueQuery) -> Answer<'_, Vec<Expectation>>;
+
+    /// How much is overdue, by channel and rule.
+    fn overdue_counts(&self, judged: Vec<(RuleName, Timestamp)>) -> Answer<'_, Vec<OverdueCount>>;
+
+    /// Every range of messages that was missed and is younger than the retention.
+    fn gaps(&self) -> Answer<'_, Vec<Gap>>;
+
+    /// Removes the days that end before a time, and expectations that began before it.
+    fn expire(&self, before: Timestamp) -> Answer<'_, Expired>;
+
+    /// Bytes that it takes on the disk.
+    fn size(&self) -> Answer<'_, u64>;
+
+    /// What it holds and cannot read, for people: answers lack it. Nothing, unless the engine says otherwise.
+    fn unreadable(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

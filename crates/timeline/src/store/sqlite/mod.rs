@@ -1,0 +1,222 @@
+//! The embedded store: SQLite, one file a day.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `2026-11-27.sqlite` | the rows that the streams stored on that day (UTC), their keys, positions and gaps |
+//! | `2026-11-26.filter` | for a day that has ended: whether a key may be in it |
+//! | `open.sqlite` | what is expected, and positions whose day was removed |
+//! | `lock` | locked by the process that has the folder |
+//! | `….sqlite.damaged-1764200000` | a file that could not be read at the start or could not be written, as it was |
+//!
+//! **Writing.** A batch is divided by the day of its rows; [`writer`] says in which order files are changed and what a crash
+//! or power failure leaves. **Reading.** A look-up asks the filters, and opens one file after the other: today's, and those
+//! whose filter says "may be", which is wrong less than once in a hundred. **Removal.** The files of a day are deleted whole.
+//!
+//! **Damage.** A day that cannot be read is left out of answers, logged once, and named by [`Store::unreadable`]. A file
+//! that is damaged where the writer needs it is moved aside; its positions are gone with it, so that the streams are read again
+//! from the position before. Files of a later version, and of other programs, are refused and left as they are.
+
+mod answers;
+mod catalog;
+mod columns;
+mod day;
+mod day_file;
+mod fault;
+mod files;
+mod filter;
+mod find;
+mod folder;
+mod listing;
+mod met;
+mod open;
+mod readers;
+mod schema;
+mod start;
+mod writer;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use crate::row::{LookupKey, RecipientKey, Row};
+use crate::rules::{Expectation, RuleName};
+use crate::store::error::{StoreError, StoreFault};
+use crate::store::sqlite::files::Files;
+use crate::store::sqlite::writer::Writer;
+use crate::store::{
+    Answer, Appended, Batch, Expired, Found, Gap, Listing, OverdueCount, OverdueQuery, Position, Store,
+};
+
+/// Look-ups that run at a time; each has one file open. More wait.
+const LOOKUPS_MAX: usize = 4;
+/// Time without a write after which a day that has ended gets its filter.
+pub const FILTER_AFTER: Duration = Duration::from_secs(60);
+
+/// The embedded store.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    files: Arc<Files>,
+    writer: Mutex<Writer>,
+    lookups: Semaphore,
+    /// Held while filters are written: one task at a time does.
+    closing: Semaphore,
+    /// Locked for as long as the store is open.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the store of a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// Another process has the folder, the disk cannot be read or written, or a file is of a later version.
+    pub async fn open(folder: PathBuf) -> Result<Self, StoreError> {
+        let opened = blocking(move || start::open(folder)).await?;
+        let store = Self {
+            inner: Arc::new(Inner {
+                files: opened.files,
+                writer: Mutex::new(opened.writer),
+                lookups: Semaphore::new(LOOKUPS_MAX),
+                closing: Semaphore::new(1),
+                _lock: opened.lock,
+            }),
+        };
+        store.close_days_in_background();
+        Ok(store)
+    }
+
+    /// Writes the filters of the days before the newest to which nothing was written for that time. Returns how many it
+    /// wrote. The store does it by itself with [`FILTER_AFTER`].
+    ///
+    /// # Errors
+    /// The disk is full or cannot be written. Look-ups work without filters, and take longer.
+    pub async fn close_days(&self, quiet: Duration) -> Result<usize, StoreError> {
+        let _alone = self.inner.closing.acquire().await.map_err(|_| stopped())?;
+        let files = Arc::clone(&self.inner.files);
+        blocking(move || files.close_days(quiet)).await
+    }
+
+    /// How often look-ups and the writer have read the file of a day.
+    pub fn files_read(&self) -> u64 {
+        self.inner.files.readers.files()
+    }
+
+    fn close_days_in_background(&self) {
+        if self.inner.files.catalog.ended(FILTER_AFTER).is_empty()
+            || self.inner.closing.available_permits() == 0
+        {
+            return;
+        }
+        let store = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.close_days(FILTER_AFTER).await {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the filter of a day was not written; look-ups read its file, and it is tried again"
+                );
+            }
+        });
+    }
+
+    /// Reads files, when it is this look-up's turn.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _turn = self.inner.lookups.acquire().await.map_err(|_| stopped())?;
+        let files = Arc::clone(&self.inner.files);
+        blocking(move || read(&files)).await
+    }
+
+    /// Works with the writer, when it is free.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            // A panic has rolled back its transaction.
+            write(&mut inner.writer.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await
+    }
+}
+
+impl Store for SqliteStore {
+    fn positions(&self) -> Answer<'_, Vec<Position>> {
+        Box::pin(self.write(|writer| Ok(writer.positions())))
+    }
+
+    fn append(&self, batch: Batch) -> Answer<'_, Appended> {
+        Box::pin(async move {
+            let appended = self.write(|writer| writer.append(batch)).await?;
+            self.close_days_in_background();
+            Ok(appended)
+        })
+    }
+
+    fn find(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
+        Box::pin(self.look_up(move |files| files.find(&keys, limit)))
+    }
+
+    fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>> {
+        Box::pin(self.look_up(move |files| files.of_recipient(recipient, &listing)))
+    }
+
+    fn beginnings(&self, channel: Option<String>, listing: Listing) -> Answer<'_, Vec<Row>> {
+        Box::pin(self.look_up(move |files| files.beginnings(channel.as_deref(), &listing)))
+    }
+
+    fn overdue(&self, query: OverdueQuery) -> Answer<'_, Vec<Expectation>> {
+        Box::pin(self.look_up(move |files| files.overdue(&query)))
+    }
+
+    fn overdue_counts(&self, judged: Vec<(RuleName, Timestamp)>) -> Answer<'_, Vec<OverdueCount>> {
+        Box::pin(self.look_up(move |files| files.overdue_counts(&judged)))
+    }
+
+    fn gaps(&self) -> Answer<'_, Vec<Gap>> {
+        Box::pin(self.look_up(|files| files.gaps()))
+    }
+
+    fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {
+        Box::pin(self.write(move |writer| writer.expire(before)))
+    }
+
+    fn size(&self) -> Answer<'_, u64> {
+        Box::pin(self.look_up(|files| files.folder.size()))
+    }
+
+    fn unreadable(&self) -> Vec<String> {
+        let mut all = self.inner.files.catalog.damage();
+        let aside = self.inner.files.folder.aside().unwrap_or_default();
+        all.extend(aside.into_iter().map(|name| format!("{name} is damaged and was moved aside")));
+        all
+    }
+}
+
+/// Runs on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let text = "the work on the timeline's files was stopped; see the log, and try again";
+            Err(StoreError::new(StoreFault::Unavailable, text, Some(Box::new(error))))
+        }
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::new(StoreFault::Unavailable, "the timeline's store is closed; start imchannel-timeline", None)
+}

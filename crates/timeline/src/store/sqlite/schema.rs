@@ -1,0 +1,166 @@
+//! The form of the files, and how a connection to one is opened.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::store::error::{StoreError, StoreFault};
+use crate::store::sqlite::fault::{self, Sql};
+
+/// `application_id` of the files: `imTL`.
+const APPLICATION: i64 = 0x696d_544c;
+/// `user_version` of the files: their form.
+const FORM: i64 = 1;
+/// Rows whose ids are sorted together. A batch changes the pages of one segment only, so that they stay in memory, and a
+/// look-up searches each segment of a day.
+pub(super) const SEGMENT_ROWS: i64 = 131_072;
+/// Memory for the pages of a file that is written, in KiB.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+/// Memory for the pages of a file that is read, in KiB.
+const READER_CACHE_KIB: i64 = 1024;
+/// Pages (4 KiB) in the WAL from which they are copied into the file.
+const CHECKPOINT_PAGES: i64 = 8192;
+/// Size to which a WAL is cut after it was larger, in bytes.
+const WAL_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Tables of a day. Times are nanoseconds since 1970. `ids` and `recipients` have the first 64 bits of a key: the whole key
+/// is in the row, which is compared.
+const DAY: &str = "
+CREATE TABLE channels (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE rows (
+  number INTEGER PRIMARY KEY, stream INTEGER NOT NULL, sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL,
+  part INTEGER NOT NULL, kind INTEGER NOT NULL, channel INTEGER NOT NULL, blob BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX rows_by_pointer ON rows (stream, sequence, stored_at, part);
+CREATE TABLE ids (
+  segment INTEGER NOT NULL, key INTEGER NOT NULL, number INTEGER NOT NULL,
+  PRIMARY KEY (segment, key, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE recipients (
+  segment INTEGER NOT NULL, key INTEGER NOT NULL, stored_at INTEGER NOT NULL, stream INTEGER NOT NULL,
+  sequence INTEGER NOT NULL, part INTEGER NOT NULL, number INTEGER NOT NULL,
+  PRIMARY KEY (segment, key, stored_at, stream, sequence, part)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE beginnings (
+  stored_at INTEGER NOT NULL, stream INTEGER NOT NULL, sequence INTEGER NOT NULL, part INTEGER NOT NULL,
+  channel INTEGER NOT NULL, number INTEGER NOT NULL,
+  PRIMARY KEY (stored_at, stream, sequence, part)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX beginnings_by_channel ON beginnings (channel, stored_at, stream, sequence, part, number);
+CREATE TABLE positions (
+  stream INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE gaps (
+  stream INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, after INTEGER, before INTEGER NOT NULL,
+  PRIMARY KEY (stream, before, first)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Tables of what is expected, which spans days.
+const OPEN: &str = "
+CREATE TABLE expectations (
+  rule INTEGER NOT NULL, key BLOB NOT NULL, channel TEXT NOT NULL, since INTEGER NOT NULL, due INTEGER NOT NULL,
+  PRIMARY KEY (rule, key, channel)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX expectations_by_due ON expectations (rule, due, key, channel);
+CREATE INDEX expectations_by_channel ON expectations (channel, rule, due, key);
+CREATE TABLE positions (
+  stream INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL
+) STRICT;
+";
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The rows of a day. A power failure may lose its last transactions, and with them their positions.
+    Day,
+    /// What is expected. A transaction is on the disk when it ends.
+    Open,
+}
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Its content cannot be read.
+    Damaged(StoreError),
+    /// Anything else: another form, no room, a lock.
+    Other(StoreError),
+}
+
+impl From<Refusal> for StoreError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Damaged(error) | Refusal::Other(error) => error,
+        }
+    }
+}
+
+/// A connection that writes; the file is made if it is missing.
+pub(super) fn writer(path: &Path, form: Form) -> Result<Connection, Refusal> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| refusal(error, path))?;
+    // Before the first change: a file of another program stays as it is.
+    let is_new = check(&connection, path)?;
+    prepare_writer(&mut connection, form, is_new).map_err(|error| refusal(error, path))?;
+    Ok(connection)
+}
+
+/// A connection that reads an existing file.
+pub(super) fn reader(path: &Path) -> Sql<Connection> {
+    // Not "read only": the first connection to a file after a crash repairs it from its WAL.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn prepare_writer(connection: &mut Connection, form: Form, is_new: bool) -> Sql<()> {
+    let synchronous = match form {
+        Form::Day => "NORMAL",
+        Form::Open => "FULL",
+    };
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    if !is_new {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(match form {
+        Form::Day => DAY,
+        Form::Open => OPEN,
+    })?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", FORM)?;
+    transaction.commit()
+}
+
+/// Whether the file is empty. Refuses one of another program and of a later version.
+fn check(connection: &Connection, path: &Path) -> Result<bool, Refusal> {
+    let number = |query: &str| {
+        connection.query_row(query, [], |row| row.get::<_, i64>(0)).map_err(|error| refusal(error, path))
+    };
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    let path = path.display();
+    let text = match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
+        (APPLICATION, FORM) => return Ok(false),
+        (0, 0) if tables == 0 => return Ok(true),
+        (APPLICATION, form) => format!(
+            "{path} has form {form}, and this version of imchannel-timeline reads form {FORM}; start the version that \
+             wrote it, or move the file away"
+        ),
+        _ => format!("{path} is not a file of imchannel-timeline; move it away, or set another folder"),
+    };
+    Err(Refusal::Other(StoreError::new(StoreFault::Damaged, text, None)))
+}
+
+pub(super) fn refusal(error: rusqlite::Error, path: &Path) -> Refusal {
+    let is_damage = fault::is_damage(&error);
+    let error = fault::of_sqlite(error, path);
+    if is_damage { Refusal::Damaged(error) } else { Refusal::Other(error) }
+}

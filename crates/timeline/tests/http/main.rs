@@ -1,0 +1,10 @@
+//! The HTTP port over the embedded store: the router is called as a port calls it.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod access;
+mod errors;
+mod live;
+mod lists;
+mod look_ups;
+mod problems;
+mod stage;

@@ -1,0 +1,73 @@
+//! What is overdue.
+
+use timeline::http::answer::ProblemsAnswer;
+use timeline::life::Floors;
+use timeline::row::RowKind;
+
+use crate::stage::{Stage, at};
+
+#[tokio::test]
+async fn overdue_expectations_are_listed_with_their_messages_and_counted() {
+    let mut stage = Stage::new().await;
+    for number in 0..5 {
+        stage.store(stage.accepted(&format!("order-{number}"), number * 10)).await;
+    }
+    stage.store(stage.delivered("order-9", 100)).await;
+    let mut other = stage.accepted("order-0", 200);
+    other.truncate(1);
+    "service".clone_into(&mut other[0].channel);
+    stage.store(other).await;
+    let answer: ProblemsAnswer = stage.get("/v1/problems").await.json();
+    let listed: Vec<_> = answer
+        .problems
+        .iter()
+        .map(|problem| {
+            let command = problem.message.as_ref().and_then(|message| message.command_id.as_deref());
+            (problem.channel.as_str(), problem.missing.rule.as_str(), command.unwrap_or_default())
+        })
+        .collect();
+    let report = |command| ("sales", "no_report", command);
+    let expected = [
+        ("service", "no_result", "order-0"),
+        report("order-0"),
+        report("order-1"),
+        report("order-2"),
+        report("order-3"),
+        report("order-4"),
+    ];
+    assert_eq!(listed, expected);
+    assert_eq!(answer.problems[1].pointer.as_deref(), Some("COMMANDS/1"));
+    assert!(answer.problems[1].missing.text.starts_with("no report for"));
+    let counts: Vec<_> = answer.counts.iter().map(|count| (count.channel.as_str(), count.count)).collect();
+    assert_eq!(counts.iter().map(|(_, count)| count).sum::<u64>(), 6, "{counts:?}");
+    // Pages, and filters.
+    let first: ProblemsAnswer = stage.get("/v1/problems?rule=no_report&limit=3").await.json();
+    assert_eq!(first.problems.len(), 3);
+    let next = format!("/v1/problems?rule=no_report&limit=3&cursor={}", first.next.unwrap());
+    let second: ProblemsAnswer = stage.get(&next).await.json();
+    assert_eq!((second.problems.len(), second.next), (2, None));
+    let other: ProblemsAnswer = stage.get("/v1/problems?channel=service").await.json();
+    assert_eq!(other.problems.len(), 1);
+}
+
+#[tokio::test]
+async fn what_readers_have_not_acknowledged_for_a_minute_is_a_problem() {
+    let mut stage = Stage::new().await;
+    let rows = vec![stage.row(RowKind::Webhook, 0), stage.row(RowKind::Webhook, 3590)];
+    stage.store(rows).await;
+    let waiting = async |stage: &Stage| {
+        let answer: ProblemsAnswer = stage.get("/v1/problems").await.json();
+        answer
+            .waiting
+            .into_iter()
+            .map(|waiting| (waiting.pointer, waiting.since, waiting.count))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(&stage).await, []);
+    stage.floors.send_replace(Floors { normalizer: Some(0), aicc: Some(0) });
+    assert_eq!(waiting(&stage).await, [("WEBHOOKS/1".to_owned(), at(0), 2)]);
+    stage.floors.send_replace(Floors { normalizer: Some(1), aicc: Some(0) });
+    assert_eq!(waiting(&stage).await, []);
+    let answer: ProblemsAnswer = stage.get("/v1/problems?rule=event_waiting").await.json();
+    assert_eq!(answer.waiting, []);
+}

@@ -1,0 +1,162 @@
+//! Rows and batches for tests.
+
+use jiff::{Span, Timestamp};
+use timeline::row::{
+    IdKind, Keys, Link, LookupKey, Pointer, Recipient, RecipientKey, Row, RowKind, Status, StreamNumber,
+    shown,
+};
+use timeline::rules::{Expectation, RuleName, Settlement};
+use timeline::store::{Batch, NewRow, Position, Store};
+
+/// Enough for every test that does not count.
+pub(crate) const MANY: usize = 10_000;
+
+/// The keys of all tests.
+pub(crate) fn keys() -> Keys {
+    Keys::of_secret(&[7; 32])
+}
+
+/// The key of an id.
+pub(crate) fn key(id: &str) -> LookupKey {
+    keys().id(id)
+}
+
+/// The key of a customer.
+pub(crate) fn customer(number: &str) -> RecipientKey {
+    keys().recipient(number)
+}
+
+/// A time on 20 November 2026, in seconds after 12:00. A day has 86,400.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    let noon: Timestamp = "2026-11-20T12:00:00.000000017Z".parse().unwrap();
+    noon + Span::new().seconds(seconds)
+}
+
+/// When the streams of tests were created.
+pub(crate) fn created() -> Timestamp {
+    at(-10 * 86_400)
+}
+
+/// A row and what follows from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample(pub(crate) NewRow);
+
+/// A row of channel `sales` that has only its place.
+pub(crate) fn row(stream: StreamNumber, sequence: u64, stored_at: Timestamp) -> Sample {
+    let kind = match stream {
+        StreamNumber::Webhooks => RowKind::Webhook,
+        StreamNumber::Events => RowKind::Report,
+        StreamNumber::Commands => RowKind::Command,
+        StreamNumber::DeadLetters => RowKind::DeadLetter,
+    };
+    let row = Row {
+        pointer: Pointer { stream, sequence, part: 0 },
+        stored_at,
+        happened_at: None,
+        kind,
+        is_replayed: false,
+        is_bulk: false,
+        bsp: "infobip".to_owned(),
+        channel: "sales".to_owned(),
+        tenant: String::new(),
+        status: None,
+        error: None,
+        links: Vec::new(),
+        recipient: None,
+        summary: String::new(),
+        body: String::new(),
+    };
+    Sample(NewRow { row, expected: Vec::new(), settled: Vec::new() })
+}
+
+/// A row of EVENTS.
+pub(crate) fn event(sequence: u64, seconds: i64) -> Sample {
+    row(StreamNumber::Events, sequence, at(seconds))
+}
+
+/// A row of COMMANDS.
+pub(crate) fn command(sequence: u64, seconds: i64) -> Sample {
+    row(StreamNumber::Commands, sequence, at(seconds))
+}
+
+impl Sample {
+    pub(crate) fn kind(mut self, kind: RowKind) -> Self {
+        self.0.row.kind = kind;
+        self
+    }
+
+    pub(crate) fn status(mut self, status: Status) -> Self {
+        self.0.row.status = Some(status);
+        self
+    }
+
+    pub(crate) fn channel(mut self, channel: &str) -> Self {
+        channel.clone_into(&mut self.0.row.channel);
+        self
+    }
+
+    pub(crate) fn part(mut self, part: u32) -> Self {
+        self.0.row.pointer.part = part;
+        self
+    }
+
+    /// A message's id.
+    pub(crate) fn id(self, id: &str) -> Self {
+        self.link(IdKind::Message, id)
+    }
+
+    pub(crate) fn link(mut self, kind: IdKind, id: &str) -> Self {
+        self.0.row.links.push(Link { kind, key: key(id), shown: shown::id(id) });
+        self
+    }
+
+    pub(crate) fn to(mut self, number: &str) -> Self {
+        self.0.row.recipient =
+            Some(Recipient { key: customer(number), last_digits: shown::last_digits(number) });
+        self
+    }
+
+    /// Expects something within a minute of the row.
+    pub(crate) fn expects(self, rule: RuleName, id: &str) -> Self {
+        self.expects_within(rule, id, 60)
+    }
+
+    pub(crate) fn expects_within(mut self, rule: RuleName, id: &str, seconds: i64) -> Self {
+        let since = self.0.row.stored_at;
+        let channel = self.0.row.channel.clone();
+        let due = since + Span::new().seconds(seconds);
+        self.0.expected.push(Expectation { rule, key: key(id), channel, since, due });
+        self
+    }
+
+    pub(crate) fn settles(mut self, rule: RuleName, id: &str) -> Self {
+        let channel = self.0.row.channel.clone();
+        self.0.settled.push(Settlement { rule, key: key(id), channel });
+        self
+    }
+}
+
+/// A batch whose position is that of its last row.
+pub(crate) fn batch(rows: impl IntoIterator<Item = Sample>) -> Batch {
+    let rows: Vec<NewRow> = rows.into_iter().map(|Sample(new)| new).collect();
+    let last = &rows.last().expect("a batch of rows").row;
+    let position = position(last.pointer.stream, last.pointer.sequence, last.stored_at);
+    Batch { rows, position, gaps: Vec::new() }
+}
+
+/// A position in a stream.
+pub(crate) fn position(stream: StreamNumber, sequence: u64, stored_at: Timestamp) -> Position {
+    Position { stream, created_at: created(), sequence, stored_at }
+}
+
+/// The rows that have an id.
+pub(crate) async fn found(store: &dyn Store, id: &str) -> Vec<Row> {
+    let found = store.find(vec![key(id)], MANY).await.unwrap();
+    assert!(!found.is_cut);
+    found.rows
+}
+
+/// The sequences of rows.
+pub(crate) fn sequences<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<u64> {
+    rows.into_iter().map(|row| row.pointer.sequence).collect()
+}

@@ -1,0 +1,11 @@
+//! The embedded store: every promise, and what is in its files.
+
+mod crashes;
+mod damage;
+mod filters;
+mod folder;
+mod full_disk;
+
+use crate::sqlite::folder::Embedded;
+
+crate::promises!(Embedded::new());
