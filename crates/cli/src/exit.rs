@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use service::process::EXIT_SETTINGS;
 
-/// Exit code of a check that found differences.
+/// Exit code of a check that found differences, and of a message that misses something.
 const EXIT_DRIFT: u8 = 3;
 
 /// Result of a command that did not fail.
@@ -14,8 +14,10 @@ pub(crate) enum Exit {
     Ok,
     /// A file or a setting is invalid; its errors were printed.
     InvalidInput,
-    /// A check found differences; they were printed.
+    /// A check found differences, or a message misses something; it was printed.
     Drift,
+    /// Nothing was found, which was said.
+    NotFound,
 }
 
 impl From<Exit> for ExitCode {
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Ok => Self::SUCCESS,
             Exit::InvalidInput => Self::from(EXIT_SETTINGS),
+            Exit::NotFound => Self::FAILURE,
             Exit::Drift => Self::from(EXIT_DRIFT),
         }
     }

@@ -11,7 +11,7 @@ use crate::users;
 /// The commands of `imchannel --help`, in groups.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["up", "setup", "secrets", "streams"]),
-    ("Look", &["top", "tail", "doctor", "lanes"]),
+    ("Look", &["trace", "top", "tail", "doctor", "lanes"]),
     ("Channels", &["channel"]),
     ("Send", &["send", "media"]),
     ("Repair", &["replay", "deadletter"]),
@@ -55,6 +55,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "imchannel tail messages",
             "imchannel tail reports --channel 202105102694809992 --since 15m --no-follow",
+        ],
+    ),
+    (
+        "trace",
+        &[
+            "imchannel trace order-4711",
+            "imchannel trace --to 8618257518838 --since 2h",
+            "imchannel --json trace --problems",
         ],
     ),
     (
@@ -102,7 +110,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
 ];
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed (also if NATS refuses the user); 2 wrong usage, settings or channels file; 3 a check found differences.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed (also if NATS refuses the user); 2 wrong usage, settings or channels file; 3 a check found differences, or a traced message misses something.";
 
 /// The command line as it is declared: what programs that read its definition start from.
 pub(crate) fn declared() -> Command {

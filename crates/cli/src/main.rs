@@ -28,6 +28,7 @@ use clap::{FromArgMatches, Parser, Subcommand};
 use crate::commands::dev::{simulate, simulate_infobip, up};
 use crate::commands::{
     channel, completions, deadletter, health, lanes, media, replay, secrets, send, setup, streams, tail, top,
+    trace,
 };
 use crate::exit::Exit;
 use crate::output::Out;
@@ -67,6 +68,8 @@ enum Command {
     Channel(channel::Channel),
     /// Print webhooks, events, commands or dead letters.
     Tail(tail::Tail),
+    /// Say what happened to a message, and what is missing.
+    Trace(trace::Trace),
     /// Send one message and follow its result.
     Send(send::Send),
     /// List the commands that wait to be sent.
@@ -150,6 +153,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Exit> 
             Command::Secrets(command) => secrets::run(&command, out),
             Command::Channel(command) => channel::run(command, target, out).await,
             Command::Tail(command) => tail::run(command, target, out).await,
+            Command::Trace(command) => trace::run(command, target, out).await,
             Command::Send(command) => send::run(command, target, out).await,
             Command::Lanes(command) => lanes::run(command, target, out).await,
             Command::Media(command) => media::run(command, target, out).await,
@@ -187,6 +191,7 @@ mod tests {
     fn every_setting_is_known_and_nothing_else() {
         let settings = ingress::settings::all().into_iter().chain(normalizer::settings::all());
         let settings = settings.chain(sender::settings::all()).chain(::media::settings::all());
+        let settings = settings.chain(timeline::settings::all());
         let mut found = Vec::new();
         variables(&Cli::command(), &mut found);
         for setting in settings {

@@ -24,6 +24,8 @@ pub(crate) const MEDIA_URL_FILE: &str = "media.url";
 pub(crate) const MEDIA_TOKEN_FILE: &str = "media.token";
 /// File with the URL of its admin port.
 pub(crate) const ADMIN_URL_FILE: &str = "admin.url";
+/// File with the URL of its console.
+pub(crate) const CONSOLE_URL_FILE: &str = "console.url";
 
 /// The options of every command.
 #[derive(Args)]
@@ -191,6 +193,15 @@ impl Target {
             return None;
         }
         let text = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(ADMIN_URL_FILE)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// Returns the URL of the timeline of the `up` in this folder, unless another installation is selected.
+    pub(crate) fn console_of_up(&self) -> Option<String> {
+        if self.nats_url.is_some() {
+            return None;
+        }
+        let text = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(CONSOLE_URL_FILE)).ok()?;
         Some(text.trim().to_owned())
     }
 

@@ -19,6 +19,7 @@ const USERS: &[(&str, Option<User>)] = &[
     ("channel pause", Some(User::Operator)),
     ("channel resume", Some(User::Operator)),
     ("tail", Some(User::Operator)),
+    ("trace", None),
     ("send", Some(User::Operator)),
     ("lanes list", Some(User::Operator)),
     ("media put", Some(User::Operator)),

@@ -14,3 +14,4 @@ pub(crate) mod setup;
 pub(crate) mod streams;
 pub(crate) mod tail;
 pub(crate) mod top;
+pub(crate) mod trace;

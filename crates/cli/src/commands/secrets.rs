@@ -66,6 +66,7 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Exit> {
     let prefix = if make.example { example_secrets::PREFIX } else { "" };
     folder.write("credential.key", &random(prefix)?)?;
     folder.write("media.token", &random(prefix)?)?;
+    make_timeline(&folder, prefix)?;
     // Media mounts this folder even if no tenant has a separate token.
     folder.make("media-tokens")?;
     for tenant in &make.tenant {
@@ -86,6 +87,17 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Exit> {
     );
     out.object(&json!({ "generated": make.folder, "example": make.example }));
     Ok(Exit::Ok)
+}
+
+/// Writes the tokens of the timeline, one for reading and one for everything, and the second once more for the command line.
+fn make_timeline(folder: &Folder, prefix: &str) -> anyhow::Result<()> {
+    let (viewer, operator) = (random(prefix)?, random(prefix)?);
+    let tokens = format!(
+        "# A role (viewer, unmask or operator), a name and a token. The timeline reads a change by itself.\n\
+         viewer viewer {viewer}\noperator operator {operator}"
+    );
+    folder.write("timeline.tokens", &tokens)?;
+    folder.write("timeline.token", &operator)
 }
 
 /// Writes the seeds for the users, and the public keys for the server's environment.

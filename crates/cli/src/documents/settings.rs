@@ -25,6 +25,7 @@ pub(super) fn parts() -> Vec<Part> {
         part("normalizer", of_settings(&own(normalizer::settings::all()))),
         part("sender", of_settings(&own(sender::settings::all()))),
         part("media", of_settings(&own(::media::settings::all()))),
+        part("timeline", of_settings(&own(timeline::settings::all()))),
         part("command line", of_command_line()),
         part("streams", of_streams()),
     ]

@@ -18,6 +18,7 @@ pub(super) struct Greeting {
     pub(super) ingress: SocketAddr,
     pub(super) media: SocketAddr,
     pub(super) admin: SocketAddr,
+    pub(super) console: SocketAddr,
     pub(super) nats_url: Option<String>,
     pub(super) channels: Vec<ChannelSpec>,
     /// Whether commands that are run in this folder find the gateway by themselves.
@@ -27,13 +28,15 @@ pub(super) struct Greeting {
 impl Greeting {
     /// Says where to post and how to look.
     pub(super) fn say(&self, view: View, out: &Out) {
-        let Self { ingress, media, admin, nats_url, channels, .. } = self;
+        let Self { ingress, media, admin, console, nats_url, channels, .. } = self;
         let urls: Vec<_> = channels.iter().map(|channel| self.url(channel)).collect();
         out.object(&serde_json::json!({
-            "ingress": ingress.to_string(), "media": media.to_string(), "admin": admin.to_string(), "nats_url": nats_url, "urls": urls,
+            "ingress": ingress.to_string(), "media": media.to_string(), "admin": admin.to_string(),
+            "console": console.to_string(), "nats_url": nats_url, "urls": urls,
         }));
         out.print("");
         out.print(&text!("{} imchannel takes webhooks on http://{ingress}", styled(GOOD, "ready:")));
+        out.print(&text!("{} http://{console}", styled(STRONG, "Console")));
         self.say_where_to_post(out);
         let program = self.program(view);
         let option = match nats_url {

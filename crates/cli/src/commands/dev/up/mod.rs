@@ -9,7 +9,7 @@ mod servers;
 mod simulation;
 mod view;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use channel::Record;
 use clap::Args;
 use prometheus_client::registry::Registry;
 use service::process::{self, AdminState};
-use service::{ServiceContext, SpanTracer};
+use service::{Readiness, ServiceContext, SpanTracer};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,9 @@ pub(crate) struct Up {
     /// Address of /live, /ready and /metrics.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDR")]
     admin: SocketAddr,
+    /// Address of the console: what happened to each message [default: 127.0.0.1:8082, or any free port if that is taken].
+    #[arg(long, value_name = "ADDR")]
+    console: Option<SocketAddr>,
     /// URL of Redis [default: start a server].
     #[arg(long, env = "IMCHANNEL_REDIS_URL", hide_env_values = true, value_name = "URL")]
     redis_url: Option<String>,
@@ -102,10 +105,12 @@ pub(crate) async fn run(
         ingress: listen(command.ingress, "webhooks", "--ingress").await?,
         media: listen(command.media, "files", "--media").await?,
         admin: listen(command.admin, "probes and metrics", "--admin").await?,
+        console: listen_console(command.console).await?,
     };
     let urls = [
         UrlFile::write(folder, target::ADMIN_URL_FILE, ports.admin.local_addr()?)?,
         UrlFile::write(folder, target::MEDIA_URL_FILE, ports.media.local_addr()?)?,
+        UrlFile::write(folder, target::CONSOLE_URL_FILE, ports.console.local_addr()?)?,
     ];
     let view = View::of(out);
     let level = view.log_level(command.log, plan.process.log.level);
@@ -150,6 +155,7 @@ struct Ports {
     ingress: TcpListener,
     media: TcpListener,
     admin: TcpListener,
+    console: TcpListener,
 }
 
 /// Puts streams and channels in place and runs the services until the stop.
@@ -182,11 +188,12 @@ async fn serve(
     if channels::apply(&bus, &records, ApplyOptions::default(), out).await? != Exit::Ok {
         bail!("the channels were not applied");
     }
-    let step = screen.progress.step("starting ingress, normalizer, sender and media");
+    let step = screen.progress.step("starting ingress, normalizer, sender, media and timeline");
     let greeting = Greeting {
         ingress: ports.ingress.local_addr()?,
         media: ports.media.local_addr()?,
         admin: ports.admin.local_addr()?,
+        console: ports.console.local_addr()?,
         // A URL from outside may hold a password, so only our own is shown.
         nats_url: servers.nats.as_ref().map(NatsServer::url),
         channels: plan.channels.clone(),
@@ -277,11 +284,15 @@ fn start(
     let normalizer = normalizer::run(plan.normalizer, context.clone(), &mut registry);
     let sender = sender::run(plan.sender, context.clone(), blobs.clone(), &mut registry);
     let media = media::run(plan.media, context.clone(), blobs, ports.media, &mut registry);
+    // Its state says nothing about the path of messages, so this process is ready without it.
+    let observer = ServiceContext { readiness: Readiness::default(), ..context.clone() };
+    let timeline = timeline::run(plan.timeline, observer, ports.console, &mut registry);
     let services = vec![
         tokio::spawn(tell_end("ingress", ingress)),
         tokio::spawn(normalizer),
         tokio::spawn(tell_end("the sender", sender)),
         tokio::spawn(tell_end("media", media)),
+        tokio::spawn(tell_end("the timeline", timeline)),
     ];
     let stop_admin = CancellationToken::new();
     let state = AdminState { readiness: context.readiness.clone(), stopping: context.stop.clone(), registry };
@@ -319,4 +330,18 @@ async fn listen(address: SocketAddr, what: &str, option: &str) -> anyhow::Result
             "cannot listen on {address} for {what}; {option} names another address (port 0: any free port)"
         )
     })
+}
+
+/// Address of the console if none is given.
+const CONSOLE_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+
+/// Opens the console's port: the given one, or the default one, or any free one.
+async fn listen_console(given: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
+    if let Some(address) = given {
+        return listen(address, "the console", "--console").await;
+    }
+    match TcpListener::bind(CONSOLE_DEFAULT).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => listen(SocketAddr::new(CONSOLE_DEFAULT.ip(), 0), "the console", "--console").await,
+    }
 }

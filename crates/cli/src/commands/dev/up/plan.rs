@@ -28,6 +28,7 @@ pub(crate) fn settings() -> Vec<&'static Setting> {
         example_secrets::PUBLIC_ADDRESS.flag,
         ADMIN_LISTEN.flag,
         ingress::settings::LISTEN.flag,
+        timeline::http::settings::LISTEN.flag,
         CREDENTIAL_KEY.flag,
         REDIS_URL.flag,
     ];
@@ -35,6 +36,7 @@ pub(crate) fn settings() -> Vec<&'static Setting> {
     all.extend(normalizer::settings::all());
     all.extend(sender::settings::all());
     all.extend(media::settings::all());
+    all.extend(timeline::settings::all());
     let mut seen = Vec::new();
     all.retain(|setting| {
         let is_new = !seen.contains(&setting.flag);
@@ -51,6 +53,7 @@ pub(super) struct Plan {
     pub(super) normalizer: normalizer::Settings,
     pub(super) sender: sender::Settings,
     pub(super) media: media::Settings,
+    pub(super) timeline: timeline::Settings,
     /// Whether files' URLs begin with the gateway's own address, which is not known before its port is open.
     pub(super) is_own_media_url: bool,
     pub(super) key: CredentialKey,
@@ -76,6 +79,12 @@ pub(super) fn plan(
     reader.provide(&ADMIN_LISTEN, command.admin.to_string());
     reader.provide(&ingress::settings::LISTEN, command.ingress.to_string());
     reader.provide(&CREDENTIAL_KEY, key_text);
+    let store = command.data_dir.join(TIMELINE_FOLDER);
+    reader.provide(&timeline::settings::DIR, store.to_string_lossy());
+    reader.provide(
+        &timeline::http::settings::LISTEN,
+        command.console.unwrap_or(super::CONSOLE_DEFAULT).to_string(),
+    );
     if command.ingress.ip().is_loopback() {
         // Everybody comes from this machine, and simulated BSPs all from one address.
         reader.provide(&addresses::CONNECTIONS_PER_ADDRESS_MAX, ingress::settings::CONNECTIONS_MAX.default);
@@ -92,8 +101,9 @@ pub(super) fn plan(
     let normalizer = normalizer::Settings::read(&mut reader);
     let sender = sender::Settings::read(&mut reader);
     let media = media::Settings::read(&mut reader);
-    let read = reader.finish(|| Some((process?, ingress?, normalizer?, sender?, media?)));
-    let (process, ingress, normalizer, sender, media) = match read {
+    let timeline = timeline::Settings::read(&mut reader);
+    let read = reader.finish(|| Some((process?, ingress?, normalizer?, sender?, media?, timeline?)));
+    let (process, ingress, normalizer, sender, media, timeline) = match read {
         Ok(read) => read,
         Err(faults) => {
             service::process::print_errors("imchannel up", &faults);
@@ -113,12 +123,15 @@ pub(super) fn plan(
         normalizer,
         sender,
         media,
+        timeline,
         is_own_media_url,
         key,
         channels,
     }))
 }
 
+/// Folder in the data folder with the store of the timeline.
+const TIMELINE_FOLDER: &str = "timeline";
 /// File in the data folder with the credential key.
 const CREDENTIAL_KEY_FILE: &str = "credential.key";
 

@@ -1,0 +1,184 @@
+//! Requests to the timeline.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use timeline::http::answer::{SearchAnswer, SearchRequest};
+
+/// Timeout of a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of the next bytes of an answer. A live stream has a comment every 15 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
+/// Largest answer, in bytes: a thousand rows with their bodies.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What was found.
+pub(super) enum Found {
+    /// The body of the answer.
+    Body(Value),
+    /// Nothing: the body of the 404, which says up to when each stream was read.
+    Nothing(Value),
+}
+
+/// A timeline.
+pub(super) struct Client {
+    client: reqwest::Client,
+    url: Url,
+    token: Option<HeaderValue>,
+}
+
+impl Client {
+    /// A client. The token is a secret and in no error.
+    pub(super) fn new(url: &str, token: Option<String>) -> anyhow::Result<Self> {
+        let form = "the URL of the timeline (--console-url) is not an HTTP URL such as http://127.0.0.1:8082";
+        let parsed = Url::parse(url).context(form)?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.cannot_be_a_base() {
+            bail!("{form}");
+        }
+        let token = token.map(|token| {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+            let mut value = value
+                .map_err(|_| anyhow::anyhow!("the token of the timeline has characters that no token has"))?;
+            value.set_sensitive(true);
+            anyhow::Ok(value)
+        });
+        let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        // Certificates of the system take longer to read than the whole answer takes.
+        let builder = if parsed.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
+        let client = builder.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build()?;
+        Ok(Self { client, url: parsed, token: token.transpose()? })
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            // Percent-encodes what an id may contain.
+            segments.pop_if_empty().extend(path);
+        }
+        let request = self.client.request(method, url);
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token.clone()),
+            None => request,
+        }
+    }
+
+    /// Everything about an id.
+    pub(super) async fn timeline(&self, id: &str) -> anyhow::Result<Found> {
+        // In the query: a path would lose ids such as `..`.
+        let request = self.request(Method::GET, &["v1", "timeline"]);
+        let (client, request) = request.build_split();
+        let mut request = request.context("cannot make a request of this id")?;
+        request.url_mut().query_pairs_mut().append_pair("id", id);
+        let answer = client.execute(request).await.map_err(|error| self.unreachable(error))?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            let body = self.body(answer).await?;
+            // Another service, or an older one, answers 404 without it.
+            if !body["read_until"].is_array() {
+                bail!("{} is not a timeline; pass its URL with --console-url", self.place());
+            }
+            return Ok(Found::Nothing(body));
+        }
+        Ok(Found::Body(self.accepted(answer).await?))
+    }
+
+    /// The messages of a number. The number is in a body, never in a URL.
+    pub(super) async fn messages_of(
+        &self,
+        number: &str,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> anyhow::Result<Value> {
+        let search = SearchRequest { number: number.to_owned(), since, until: None };
+        let request = self.request(Method::POST, &["v1", "searches"]).header("sec-fetch-site", "none");
+        let request = request.header(CONTENT_TYPE, "application/json").body(serde_json::to_vec(&search)?);
+        let kept: SearchAnswer = self.parsed(self.send(request).await?)?;
+        let (client, request) = self.request(Method::GET, &["v1", "searches", &kept.id]).build_split();
+        let mut request = request?;
+        request.url_mut().query_pairs_mut().append_pair("limit", &limit.to_string());
+        let answer = client.execute(request).await.map_err(|error| self.unreachable(error))?;
+        self.accepted(answer).await
+    }
+
+    /// What is missing.
+    pub(super) async fn problems(&self, limit: usize) -> anyhow::Result<Value> {
+        let (client, request) = self.request(Method::GET, &["v1", "problems"]).build_split();
+        let mut request = request?;
+        request.url_mut().query_pairs_mut().append_pair("limit", &limit.to_string());
+        let answer = client.execute(request).await.map_err(|error| self.unreachable(error))?;
+        self.accepted(answer).await
+    }
+
+    /// The stream of new rows.
+    pub(super) async fn live(&self) -> anyhow::Result<Response> {
+        let request = self.request(Method::GET, &["v1", "live"]);
+        let answer = request.send().await.map_err(|error| self.unreachable(error))?;
+        if answer.status().is_success() { Ok(answer) } else { Err(self.refused(answer).await) }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+        let answer = request.send().await.map_err(|error| self.unreachable(error))?;
+        self.accepted(answer).await
+    }
+
+    async fn accepted(&self, answer: Response) -> anyhow::Result<Value> {
+        if answer.status().is_success() { self.body(answer).await } else { Err(self.refused(answer).await) }
+    }
+
+    async fn body(&self, mut answer: Response) -> anyhow::Result<Value> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.unreachable(error))? {
+            if bytes.len() + piece.len() > ANSWER_BYTES_MAX {
+                bail!("the answer of {} is larger than {ANSWER_BYTES_MAX} bytes", self.place());
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        serde_json::from_slice(&bytes).with_context(|| self.not_one())
+    }
+
+    /// The body as a type.
+    pub(super) fn parsed<T: DeserializeOwned>(&self, body: Value) -> anyhow::Result<T> {
+        serde_json::from_value(body).with_context(|| self.not_one())
+    }
+
+    fn not_one(&self) -> String {
+        format!(
+            "{} did not answer as a timeline of this version does; pass its URL with --console-url",
+            self.place()
+        )
+    }
+
+    /// Why a request was refused: the problem's own words (RFC 9457).
+    async fn refused(&self, answer: Response) -> anyhow::Error {
+        let status = answer.status();
+        let problem = self.body(answer).await.unwrap_or_default();
+        let why = problem["detail"].as_str().unwrap_or("no reason is given").to_owned();
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => {
+                ": pass a token with --console-token-file, --console-token or IMCHANNEL_CONSOLE_TOKEN"
+            }
+            _ => "",
+        };
+        anyhow::anyhow!("the timeline at {} answered {status}: {why}{hint}", self.place())
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
+        let how = "`imchannel up` runs it; if it runs elsewhere, pass its URL with --console-url or IMCHANNEL_CONSOLE_URL";
+        // The URL of the request may have an id; the place is said here.
+        anyhow::Error::new(error.without_url())
+            .context(format!("cannot reach the timeline at {}: {how}", self.place()))
+    }
+
+    /// Where it is, without a user or password that the URL may have.
+    fn place(&self) -> String {
+        let mut url = self.url.clone();
+        // An HTTP URL has a host, so neither fails.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.to_string().trim_end_matches('/').to_owned()
+    }
+}
