@@ -25,9 +25,11 @@ WITHOUT_HEALTH = {"collector", "jaeger", "imchannel"}
 # They exit, or a person stops them.
 NOT_AGAIN = {"simulate"}
 SCALE = {"ingress", "normalizer", "sender", "media"}
-ONE_SHOT = {"setup", "nats-volume", "spool-volume"}
+ONE_SHOT = {"setup", "nats-volume", "spool-volume", "timeline-volume"}
 # They make another user the owner of a new volume.
-OWNERS = {"nats-volume", "spool-volume"}
+OWNERS = {"nats-volume", "spool-volume", "timeline-volume"}
+# Their ports are on loopback for every value of IMCHANNEL_BIND.
+LOCAL = {"timeline"}
 
 
 def expect(condition, words):
@@ -39,7 +41,7 @@ for name, service in services.items():
     expect("container_name" not in service, f"{name}: has a container_name")
     is_observed = service.get("profiles") == ["observe"]
     ports = service.get("ports", [])
-    expect(not ports or name == "proxy" or is_observed, f"{name}: publishes a port")
+    expect(not ports or name == "proxy" or name in LOCAL or is_observed, f"{name}: publishes a port")
     for port in ports:
         expect(port.get("host_ip") == "127.0.0.1", f"{name}: port {port.get('published')} is not on loopback by default")
     disabled = service.get("healthcheck", {}).get("disable", False)
@@ -79,7 +81,7 @@ for name, service in services.items():
             expect(not named or value in mounted, f"{name}: {variable} names {value}, which is not mounted")
 
 expect(SCALE <= set(services), "a service is missing")
-for name in SCALE:
+for name in SCALE | {"timeline"}:
     waits = services[name]["depends_on"].get("setup", {}).get("condition")
     expect(waits == "service_completed_successfully", f"{name}: does not wait for setup")
 
@@ -91,9 +93,17 @@ for name in ("ingress", "imchannel"):
     expect(volume.get("type") == "volume" and volume.get("source") == "spool", f"{name}: the spool is not on its volume")
     expect(bool(volume.get("read_only")) == (name == "imchannel"), f"{name}: the spool has the wrong mode")
 owned = [volume["source"] for name in OWNERS for volume in services[name]["volumes"]]
-expect(sorted(owned) == ["nats", "spool"], f"volumes that belong to their users: {sorted(owned)}")
+expect(sorted(owned) == ["nats", "spool", "timeline"], f"volumes that belong to their users: {sorted(owned)}")
 waits = services["ingress"]["depends_on"].get("spool-volume", {}).get("condition")
 expect(waits == "service_completed_successfully", "ingress: does not wait for its volume")
+timeline = services["timeline"]
+waits = timeline["depends_on"].get("timeline-volume", {}).get("condition")
+expect(waits == "service_completed_successfully", "timeline: does not wait for its volume")
+folder = timeline["environment"].get("IMCHANNEL_TIMELINE_DIR")
+volume = {volume["target"]: volume for volume in timeline["volumes"]}.get(folder, {})
+expect(volume.get("source") == "timeline" and not volume.get("read_only"), "timeline: its folder is not on its volume")
+expect(timeline["environment"].get("IMCHANNEL_TIMELINE_ACCESS") == "token", "timeline: is open to everybody on the machine")
+expect("front" not in timeline["networks"], "timeline: the proxy reaches it")
 
 # redis.conf names its folder relative to the working directory.
 expect(services["redis"].get("working_dir") == "/data", "redis: is not started in /data, where its volume is")
@@ -107,7 +117,7 @@ for name in ("simulate", "infobip"):
     expect(listens, f"{name}: has no admin port for its health check")
 
 outside = {network for network, settings in project["networks"].items() if not settings.get("internal")}
-expect(outside == {"edge", "out", "observe"}, f"networks that lead outside: {sorted(outside)}")
+expect(outside == {"edge", "out", "observe", "console"}, f"networks that lead outside: {sorted(outside)}")
 expect(set(services["nats"]["networks"]) == {"back"} == set(services["redis"]["networks"]), "NATS or Redis is in more networks than `back`")
 
 boards = re.search(r"path: (\S+)", open("deploy/grafana/provisioning/dashboards/dashboards.yml", encoding="utf-8").read()).group(1)
@@ -154,6 +164,7 @@ services = json.load(sys.stdin)["services"]
 ours = [service for service in services.values() if service["image"].startswith("imchannel/")]
 assert ours and all(service["environment"]["IMCHANNEL_PUBLIC_ADDRESS"] == "192.0.2.1" for service in ours)
 assert {port["host_ip"] for port in services["proxy"]["ports"]} == {"192.0.2.1"}
+assert {port["host_ip"] for port in services["timeline"]["ports"]} == {"127.0.0.1"}
 ' || fail "compose file: IMCHANNEL_BIND does not reach every service"
 ok "compose file: IMCHANNEL_BIND reaches every service"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The contract documents: docs/asyncapi.yaml and docs/openapi.yaml are valid and lint clean, proto/ is compatible with the last
+# The contract documents: docs/asyncapi.yaml, docs/openapi.yaml and docs/openapi-timeline.yaml are valid and lint clean, proto/ is compatible with the last
 # release, and a running gateway answers over HTTP as docs/openapi.yaml says. tests/e2e/contracts/mod.rs compares the documents with
 # the code on NATS.
 #   ci/contracts.sh             checks
@@ -54,6 +54,8 @@ check_documents() {
   sed 's/ in: path,/ in: nowhere,/' docs/openapi.yaml >"$work/openapi.yaml"
   must_fail "a parameter that is nowhere" "$tools/openapi-spec-validator" "$work/openapi.yaml"
   ok "docs/openapi.yaml is OpenAPI 3.1"
+  "$tools/openapi-spec-validator" docs/openapi-timeline.yaml >/dev/null || fail "docs/openapi-timeline.yaml"
+  ok "docs/openapi-timeline.yaml is OpenAPI 3.1"
   if ! node_for_checks; then
     not_checked "docs/asyncapi.yaml, and the lint of docs/openapi.yaml: no Node.js 20 with npm, or its packages cannot be installed"
     return
@@ -62,6 +64,8 @@ check_documents() {
   sed 's/operationId: ready/operationId: live/' docs/openapi.yaml >"$work/openapi.yaml"
   must_fail "a duplicate operation id" node "$DOCUMENTS" openapi "$work/openapi.yaml"
   ok "docs/openapi.yaml lint"
+  node "$DOCUMENTS" openapi docs/openapi-timeline.yaml || fail "docs/openapi-timeline.yaml has findings"
+  ok "docs/openapi-timeline.yaml lint"
   node "$DOCUMENTS" asyncapi docs/asyncapi.yaml || fail "docs/asyncapi.yaml has findings"
   sed "s#/messages/Webhook' }#/messages/Nothing' }#" docs/asyncapi.yaml >"$work/asyncapi.yaml"
   must_fail "a missing message" node "$DOCUMENTS" asyncapi "$work/asyncapi.yaml"

@@ -15,7 +15,7 @@ for what in prometheus nats-server redis-server faketime; do
 done
 python_for_checks
 build=$(dirname "${IMCHANNEL:-"$(newest_build)/imchannel"}")
-for program in imchannel imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media; do
+for program in imchannel imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel-timeline; do
   [ -x "$build/$program" ] || fail "no $program in ${build:-target}: cargo build --workspace --bins"
 done
 
@@ -26,5 +26,5 @@ trap "rm -rf '$folder'" EXIT
 for name in $(compgen -e); do case $name in IMCHANNEL|PYTHON) ;; IMCHANNEL_*|OTEL_*) unset "$name" ;; esac done
 mkdir "$folder/programs" "$folder/data"
 # Copies: a build may replace the files while they run.
-cp "$build"/imchannel{,-ingress,-normalizer,-sender,-media} "$folder/programs/"
+cp "$build"/imchannel{,-ingress,-normalizer,-sender,-media,-timeline} "$folder/programs/"
 PATH="$PATH:/usr/sbin" "$PYTHON" ci/drills/run.py "$folder/programs" "$(path_of prometheus)" "$folder/data" "$@"

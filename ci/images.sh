@@ -67,7 +67,7 @@ for step in parser.structure:
         arguments.update([value.split("=", 1)])
     elif kind != "COMMENT" and stages:
         stages[name]["steps"].append((kind, value))
-final = ["ingress", "normalizer", "sender", "media", "cli"]
+final = ["ingress", "normalizer", "sender", "media", "timeline", "cli"]
 expect(list(stages) == ["tools", "plan", "build", "runtime", *final], f"stages: {list(stages)}")
 
 
@@ -196,7 +196,7 @@ if [ "$(uname)" != Linux ] || [ -z "$built" ]; then
   not_checked "the programs in their images: there is no build for Linux (cargo build --locked --workspace --bins)"
 else
   alone=yes
-  for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel; do
+  for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel-timeline imchannel; do
     final_image "$program"
     if ! unshare --user --map-root-user true 2>/dev/null; then
       alone=no

@@ -39,11 +39,11 @@ ok "kustomize ($(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Ver
 # The Secrets from a folder with the layout of `imchannel secrets generate`. The content does not matter here.
 secrets="$out/secrets"
 mkdir -p "$secrets/nats" "$secrets/redis" "$secrets/channels"
-for file in credential.key media.token channels/infobip_api_key channels/twilio_token redis/users.acl \
-  redis/{media,sender,provisioner,operator}.password nats/{ingress,normalizer,sender,media,aicc,provisioner,operator}.nk; do
+for file in credential.key media.token timeline.tokens channels/infobip_api_key channels/twilio_token redis/users.acl \
+  redis/{media,sender,provisioner,operator}.password nats/{ingress,normalizer,sender,media,timeline,aicc,provisioner,operator}.nk; do
   printf 'not a secret\n' >"$secrets/$file"
 done
-printf 'NATS_%s_NKEY=U\n' INGRESS NORMALIZER SENDER MEDIA AICC PROVISIONER OPERATOR >"$secrets/nats/users.env"
+printf 'NATS_%s_NKEY=U\n' INGRESS NORMALIZER SENDER MEDIA TIMELINE AICC PROVISIONER OPERATOR >"$secrets/nats/users.env"
 if [ -d deploy/compose/example ]; then
   while IFS= read -r file; do
     [ -f "deploy/compose/example/$file" ] || fail "secrets.sh and deploy/compose/example differ about $file"

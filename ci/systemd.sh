@@ -25,7 +25,7 @@ compose_memory() {
   awk -v name="  $1:" '$0 == name {inside = 1} inside && /mem_limit:/ {print; exit}' docker-compose.yml |
     grep -oE '[0-9]+m' | tr -d m
 }
-for pair in nats:nats redis:redis setup:setup ingress:ingress media:media normalizer:normalizer@ sender:sender@; do
+for pair in nats:nats redis:redis setup:setup ingress:ingress media:media timeline:timeline normalizer:normalizer@ sender:sender@; do
   unit="deploy/systemd/imchannel-${pair#*:}.service"
   grep -qx "MemoryMax=$(compose_memory "${pair%:*}")M" "$unit" || fail "MemoryMax of $unit differs from mem_limit of docker-compose.yml"
 done
@@ -56,7 +56,7 @@ fi
 rm -rf "$root"
 cp -a --reflink=auto "$base" "$root"
 mkdir -p "$root/src/target/release"
-cp "$programs"/imchannel "$programs"/imchannel-{ingress,normalizer,sender,media} "$root/src/target/release/"
+cp "$programs"/imchannel "$programs"/imchannel-{ingress,normalizer,sender,media,timeline} "$root/src/target/release/"
 cp -a docs deploy ci examples "$root/src/"
 
 groups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "$group"; }
@@ -145,7 +145,7 @@ while read -r line; do
   grep -qF "$line" "$RECIPE" || fail "$RECIPE does not have: $line"
   case $line in *': '[01].?*|*': '2.[0-4]*) ;; *) fail "exposure above 2.5: $line" ;; esac
 done <<<"$printed"
-[ "$(wc -l <<<"$printed")" = 7 ] || fail "systemd-analyze security: $printed"
+[ "$(wc -l <<<"$printed")" = 8 ] || fail "systemd-analyze security: $printed"
 ok "systemd-analyze security: as printed, under 2.5"
 trial verifies
 trial speaks_https

@@ -44,7 +44,7 @@ image() {
 }
 
 mkdir -p "$CHECKS"
-for service in ingress normalizer sender media; do
+for service in ingress normalizer sender media timeline; do
   image "imchannel/$service:$TAG" "/usr/bin/imchannel-$service" "$programs/imchannel-$service"
 done
 image "imchannel/cli:$TAG" /usr/bin/imchannel "$programs/imchannel"

@@ -1,5 +1,5 @@
 """A complete installation for drills, locked down as deployed: nats-server with deploy/nats/users.conf, redis-server with
-deploy/redis, the four services with separate users, and a Prometheus with deploy/prometheus/alerts.yml as it is.
+deploy/redis, the services with separate users, and a Prometheus with deploy/prometheus/alerts.yml as it is.
 """
 
 import json
@@ -14,7 +14,7 @@ from running import Prometheus  # noqa: E402
 from parts import Process, free_port, is_open, status_of, until, watched  # noqa: E402
 from runbook import ROOT, Wrong  # noqa: E402
 
-SERVICES = ("ingress", "normalizer", "sender", "media")
+SERVICES = ("ingress", "normalizer", "sender", "media", "timeline")
 # Commands of the provisioner; all others are the operator's, as the runbook's introduction says.
 OF_PROVISIONER = (["setup"], ["streams", "apply"], ["streams", "repair"], ["channel", "apply"], ["channel", "remove"])
 COMMAND_LIMIT_S = 90
@@ -29,7 +29,7 @@ class Installation:
         self.programs, self.folder, self.clocks, self.pod, self.parts = programs, folder, clocks or {}, pod, {}
         # Further settings of ingress.
         self.of_ingress = {}
-        names = (*SERVICES, "nats", "monitor", "redis", "webhooks", "files", "prometheus")
+        names = (*SERVICES, "nats", "monitor", "redis", "webhooks", "files", "console", "prometheus")
         self.ports = {name: free_port() for name in names}
         self.secrets = folder / "secrets"
         self.run_as(None, "secrets", "generate", str(self.secrets))
@@ -72,10 +72,13 @@ class Installation:
         command = [f"{self.programs}/imchannel-{service}"]
         if service in self.clocks:
             command = ["faketime", "--exclude-monotonic", "-f", self.clocks[service], *command]
-        listen = {"ingress": "webhooks", "media": "files"}.get(service)
+        listen = {"ingress": "webhooks", "media": "files", "timeline": "console"}.get(service)
         more = {f"IMCHANNEL_{service.upper()}_LISTEN": f"127.0.0.1:{self.ports[listen]}"} if listen else {}
         if service == "ingress":
             more |= {"IMCHANNEL_SPOOL_DIR": str(self.folder / "spool"), **self.of_ingress}
+        if service == "timeline":
+            more |= {"IMCHANNEL_TIMELINE_DIR": str(self.folder / "timeline"), "IMCHANNEL_TIMELINE_ACCESS": "token",
+                     "IMCHANNEL_TIMELINE_TOKENS_FILE": str(self.secrets / "timeline.tokens")}
         self.start(service, command, IMCHANNEL_ADMIN_LISTEN=f"127.0.0.1:{self.ports[service]}", IMCHANNEL_CREDENTIAL_KEY_FILE=str(
             self.secrets / "credential.key"), IMCHANNEL_SECRETS_DIR=str(self.secrets / "channels"), **self.settings_of(service), **more)
         started = self.parts[service]
@@ -94,7 +97,7 @@ class Installation:
         self.start("prometheus", [program, f"--config.file={config}", f"--storage.tsdb.path={self.folder}/tsdb",
                                   f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}"])
         self.prometheus = Prometheus(self.ports["prometheus"])
-        until("Prometheus scrapes all four services", lambda: len(self.asked("up == 1")) == len(SERVICES), 60)
+        until("Prometheus scrapes all services", lambda: len(self.asked("up == 1")) == len(SERVICES), 60)
 
     def start_account(self, name, key, channels):
         """A simulated account of Infobip that accepts this key; `channels` is its own channels file."""

@@ -80,7 +80,16 @@ def spool_on_the_root(m):
     c["volumeMounts"] = [v for v in c["volumeMounts"] if v["name"] != "spool"]
 
 
-WRONG = [claims_that_are_deleted, small_claims, spool_on_the_root, misspelt_probe, wrong_budget, wrong_policy, open_policy, misspelt_setting, missing_key, short_grace, writable_root,
+def timeline_on_the_root(m):
+    c = template(find(m, "StatefulSet", "timeline"))["spec"]["containers"][0]
+    c["volumeMounts"] = [v for v in c["volumeMounts"] if v["name"] != "timeline"]
+
+
+def two_timelines(m):
+    find(m, "StatefulSet", "timeline")["spec"]["replicas"] = 2
+
+
+WRONG = [timeline_on_the_root, two_timelines, claims_that_are_deleted, small_claims, spool_on_the_root, misspelt_probe, wrong_budget, wrong_policy, open_policy, misspelt_setting, missing_key, short_grace, writable_root,
          misspelt_trigger, wrong_target, misspelt_monitor]
 
 

@@ -16,7 +16,7 @@ KUBERNETES = Path("deploy/kubernetes")
 VERSION = "1.37.0"
 OWN_KINDS = {"ScaledObject": "scaledobject", "PodMonitor": "podmonitor", "PrometheusRule": "prometheusrule"}
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
-SERVICES = ["ingress", "normalizer", "sender", "media"]
+SERVICES = ["ingress", "normalizer", "sender", "media", "timeline"]
 
 # The pods that the NATS chart makes from deploy/kubernetes/nats/values.yaml, as seen by policies.
 CHART_POD = {
@@ -32,7 +32,7 @@ PODS_MAY = {
 PODS_MAY["everything"] = PODS_MAY["production"] | {("doctor", "nats", 4222), ("doctor", "media", 8081)}
 NAMESPACES_MAY = {
     "production": {("ingress-controller", "ingress", 8080), ("ingress-controller", "media", 8081),
-                   ("aicc", "nats", 4222), ("aicc", "media", 8081), ("keda", "nats", 8222)}
+                   ("aicc", "nats", 4222), ("aicc", "media", 8081), ("keda", "nats", 8222), ("console", "timeline", 8082)}
                   | {("prometheus", who, 9090) for who in SERVICES},
 }
 NAMESPACES_MAY["everything"] = NAMESPACES_MAY["production"]
@@ -390,7 +390,7 @@ def numbers_agree(m):
     sizes = next((v for (kind, name), v in m.data.items() if kind == "ConfigMap" and name.startswith("settings-setup")), {})
     total = sum(size(v) for k, v in sizes.items() if k.endswith("_MAX_SIZE"))
     if m.name == "dev":
-        disk = m.of("StatefulSet")[0]["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+        disk = next(d for d in m.of("StatefulSet") if d["metadata"]["name"] == "nats")["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
     else:
         disk = yaml.safe_load((KUBERNETES / "nats/values.yaml").read_text())["config"]["jetstream"]["fileStore"]["pvc"]["size"]
     unit = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40}[disk[-2:]]
@@ -431,6 +431,23 @@ def spools_are_kept(m):
             yield f"{title(d)}: its claims are deleted with webhooks in them"
 
 
+def timelines_are_kept(m):
+    """The timeline's folder is on a claim of its own, which stays when the pod goes."""
+    for d in m.workloads:
+        c = template(d)["spec"]["containers"][0]
+        folder = m.environment(d, c).get("IMCHANNEL_TIMELINE_DIR")
+        if not folder:
+            continue
+        mounts = {v["mountPath"]: v["name"] for v in c.get("volumeMounts", [])}
+        claims = [v["metadata"]["name"] for v in d["spec"].get("volumeClaimTemplates", [])]
+        if mounts.get(folder) not in claims:
+            yield f"{title(d)}: IMCHANNEL_TIMELINE_DIR is not on a claim of its own"
+        if (d["spec"].get("persistentVolumeClaimRetentionPolicy") or {}) != {"whenDeleted": "Retain", "whenScaled": "Retain"}:
+            yield f"{title(d)}: its claim is deleted with the rows in it"
+        if d["spec"].get("replicas") != 1:
+            yield f"{title(d)}: one process at a time uses the store"
+
+
 def settings_known():
     """Settings in docs/configuration.md or the code. A secret's setting also exists with `_FILE`."""
     texts = [Path("docs/configuration.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
@@ -451,3 +468,4 @@ def faults(m, known):
         yield from references_resolve(m, known)
         yield from numbers_agree(m)
         yield from spools_are_kept(m)
+        yield from timelines_are_kept(m)

@@ -12,6 +12,7 @@ PROGRAMS = {
     "imchannel-normalizer": ("normalizer", "worker", "consumer", "stream"),
     "imchannel-sender": ("sender",),
     "imchannel-media": ("media",),
+    "imchannel-timeline": ("timeline",),
 }
 SUFFIXES = {"counter": "_total", "info": "_info"}
 HEAD = """# Metrics

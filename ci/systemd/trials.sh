@@ -4,7 +4,7 @@
 set -euo pipefail
 
 CHANNEL=202105102694809992
-SERVICES='ingress media normalizer@1 sender@1'
+SERVICES='ingress media timeline normalizer@1 sender@1'
 
 ok() { printf 'ok   %s\n' "$*"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
@@ -30,6 +30,7 @@ health() { # UNIT-NAME
   case $1 in
     ingress) port=9090 ;;
     media) port=9091 ;;
+    timeline) port=9092 ;;
     normalizer@*) port=911${1#*@} ;;
     sender@*) port=912${1#*@} ;;
   esac
@@ -166,7 +167,7 @@ stops_without_loss() {
   local simulator=$!
   sleep 4
   systemctl stop imchannel.target 'imchannel-*'
-  for unit in ingress media normalizer@1 normalizer@2 sender@1 sender@2 nats redis; do
+  for unit in ingress media timeline normalizer@1 normalizer@2 sender@1 sender@2 nats redis; do
     [ "$(systemctl show --property Result --value "imchannel-$unit")" = success ] || fail "imchannel-$unit did not stop gracefully"
     [ "$(systemctl show --property ActiveState --value "imchannel-$unit")" = inactive ] || fail "imchannel-$unit still runs"
   done

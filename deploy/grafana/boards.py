@@ -1,10 +1,10 @@
-"""The panels of the two dashboards. generate.py turns them into JSON; how a panel is built is not known here.
+"""The panels of the three dashboards. generate.py turns them into JSON; how a panel is built is not known here.
 
 Every normalizer reports gauges of the same streams, so they are joined by `max`, as in deploy/prometheus/alerts.yml. A panel uses a
 recording rule of that file where there is one.
 """
 
-from generate import (BSPS, JOBS, OTHERS, OUTCOMES, STATUSES, STREAMS, Board, bars, heatmap, latency, lines, stat, table,
+from generate import (BSPS, FAULTS, JOBS, OTHERS, OUTCOMES, RULES, STATUSES, STREAMS, Board, bars, heatmap, latency, lines, stat, table,
                       timeline)
 
 RATE = "[$__rate_interval]"
@@ -27,7 +27,7 @@ def total(metric, matchers=""):
 
 def overview():
     board = Board("imchannel-overview", "imchannel overview",
-                  "Are webhooks stored, parsed and published, and are messages sent? The other dashboard has the details.")
+                  "Are webhooks stored, parsed and published, and are messages sent? The other dashboards have the details.")
     board.add(
         stat("Webhooks", "reqps", total("imchannel_ingress_requests_total", STORED), "Webhooks stored per second.", decimals=1),
         stat("Stored", "percentunit", total("imchannel_ingress_requests_total", STORED) + " / " + total("imchannel_ingress_requests_total", ADMITTED),
@@ -353,4 +353,58 @@ def details():
               [("max by (stream, durable) (imchannel_consumer_oldest_unprocessed_age_seconds)", "{{stream}} {{durable}}")],
               "Age of the oldest message that a consumer has not acknowledged, as reported by any instance, connected or not."),
         width=12)
+    return board
+
+
+def messages():
+    board = Board("imchannel-timeline", "imchannel timeline",
+                  "What is missing in the lives of messages, how long a message takes to its customer, and how far the timeline has read.")
+    overdue = "max by (channel, rule) (imchannel_timeline_problems{" + CHANNEL + "})"
+    delivery = "imchannel_timeline_delivery_seconds"
+    board.add(
+        stat("Problems", "short", f"sum({overdue}) or vector(0)",
+             "Messages in whose life something is missing. An unsolved problem stays one for as long as its rows are kept.", decimals=0),
+        stat("New in 1 h", "short", f"sum(imchannel:timeline_problems:new1h{{{CHANNEL}}} > 0) or vector(0)",
+             "Problems that there were not an hour ago.", 5, 50, decimals=0),
+        stat("Delivery, p50", "s", f"histogram_quantile(0.5, sum by (le) (rate({delivery}_bucket{{{CHANNEL}}}[1h])))",
+             "Time from a command to the report that its message was delivered, over an hour."),
+        stat("Behind", "s", "max(time() - imchannel_timeline_read_until_seconds)",
+             "Age of what the timeline has read last, of the stream that it has read the least far.", 60, 300),
+        stat("Missed, 1 h", "short", "sum(imchannel:timeline_missed:increase1h) or vector(0)",
+             "Messages that the streams no longer held when the timeline came to them.", 0.5, 1000, decimals=0),
+        stat("Store", "bytes", "max(imchannel_timeline_store_bytes)", "Bytes of the timeline's store."),
+        width=4, height=4)
+
+    board.row("Messages")
+    board.add(
+        lines("Problems, by rule", "short", [(f"max by (rule) (sum by (rule, instance) (imchannel_timeline_problems{{{CHANNEL}}}))", "{{rule}}")],
+              "no_report: accepted, and no report. not_fetched: no client has fetched the file. no_result: the command waits. webhook_waiting and event_waiting: "
+              "stored, and not read by the normalizer or the back end.", RULES),
+        lines("New problems in 1 h, by channel", "short", [(f"imchannel:timeline_problems:new1h{{{CHANNEL}}} > 0", "{{channel}} {{rule}}")],
+              "Problems that there were not an hour ago."),
+        lines("Time to delivery, p90 by channel", "s",
+              [(f"histogram_quantile(0.9, sum by (channel, le) (rate({delivery}_bucket{{{CHANNEL}}}[15m])))", "{{channel}}")],
+              "Time from a command to the report that its message was delivered, over 15 minutes. A phone that is switched off counts with its whole time."),
+        width=8)
+    board.add(
+        latency("Time to delivery", delivery, f"{{{CHANNEL}}}", "Time from a command to the report that its message was delivered."),
+        heatmap("Time to delivery, distribution", delivery, f"{{{CHANNEL}}}", "How many messages took how long to their customer."),
+        width=12)
+
+    board.row("Timeline")
+    board.add(
+        lines("Behind, messages", "short", [("max by (stream) (imchannel_timeline_behind_messages)", "{{stream}}")],
+              "Messages of each stream that are not stored in the timeline yet.", STREAMS),
+        lines("Behind, time", "s", [("max by (stream) (time() - imchannel_timeline_read_until_seconds)", "{{stream}}")],
+              "Age of what the timeline has read last of each stream. Dashed: the threshold of the ticket.", STREAMS, limit=300),
+        lines("Rows", "wps", [(rate("kind", "imchannel_timeline_rows_total"), "{{kind}}")], "Rows stored per second, by what happened.", stacked=True),
+        width=8)
+    board.add(
+        lines("Size of the store", "bytes", [("max by (instance) (imchannel_timeline_store_bytes)", "{{instance}}")],
+              "Bytes of the store. It grows until the first rows are older than IMCHANNEL_TIMELINE_RETENTION."),
+        lines("Failures of the store", "short", [("sum by (fault) (increase(imchannel_timeline_store_failures_total[1h]))", "{{fault}}")],
+              "Calls of the store that failed in the last hour, by fault.", FAULTS),
+        lines("Missed in 1 h", "short", [("imchannel:timeline_missed:increase1h", "{{stream}}")],
+              "Messages that a stream no longer held when the timeline came to them.", STREAMS),
+        width=8)
     return board

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes dashboards/overview.json and dashboards/details.json from the panels in boards.py.
+"""Writes dashboards/overview.json, details.json and timeline.json from the panels in boards.py.
 
     python3 deploy/grafana/generate.py            write them
     python3 deploy/grafana/generate.py --check    check that the files are up to date; exit code 1 if not
@@ -19,15 +19,17 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Okabe and Ito's colors, which readers with every kind of color vision can distinguish.
 SKY, BLUE, GREEN, YELLOW, ORANGE, RED, PINK, GRAY = (
     "#56B4E9", "#0072B2", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#999999")
-# Series of the same name have the same color on both dashboards. Healthy is blue; unhealthy is orange or red.
+# Series of the same name have the same color on all dashboards. Healthy is blue; unhealthy is orange or red.
 BSPS = {"infobip": SKY, "koomessage": GREEN, "gupshup": PINK, "twilio": YELLOW, "none": GRAY}
-JOBS = {"ingress": SKY, "normalizer": GREEN, "sender": PINK, "media": YELLOW}
+JOBS = {"ingress": SKY, "normalizer": GREEN, "sender": PINK, "media": YELLOW, "timeline": BLUE}
 STREAMS = {"WEBHOOKS": SKY, "EVENTS": GREEN, "COMMANDS": PINK, "DEADLETTERS": RED, "KV_imchannel_sends": YELLOW}
 STATUSES = {"PENDING": GRAY, "SENT": SKY, "DELIVERED": BLUE, "READ": GREEN, "FAILED": RED, "DELETED": PINK, "UNRECOGNIZED": ORANGE}
 OUTCOMES = {
     "stored": SKY, "spooled": YELLOW, "duplicate": GRAY, "challenged": GRAY, "unauthorized": RED, "not_stored": ORANGE, "overloaded": YELLOW,
     "accepted": SKY, "rejected": ORANGE, "expired": YELLOW, "unknown": RED, "unclear": RED, "limited": YELLOW, "timed_out": ORANGE,
     "served": SKY, "not_modified": GRAY, "not_found": ORANGE, "unavailable": RED, "out_of_memory": RED, "answered": SKY, "no_answer": RED}
+RULES = {"no_report": ORANGE, "not_fetched": YELLOW, "no_result": RED, "webhook_waiting": SKY, "event_waiting": GREEN}
+FAULTS = {"unavailable": ORANGE, "full": RED, "damaged": PINK}
 QUANTILES = {"p50": SKY, "p95": YELLOW, "p99": RED}
 OTHERS = {"done": SKY, "retried": ORANGE, "panicked": RED, "out": SKY, "in": GREEN, "held": SKY, "paused": RED,
           "dead letters": RED, "published twice": GRAY, "withheld": ORANGE, "dropped": ORANGE, "expired unfetched": RED,
@@ -190,7 +192,7 @@ def main():
     sys.dont_write_bytecode = True
     import boards
     is_check, stale = "--check" in sys.argv[1:], []
-    for name, board in (("overview", boards.overview()), ("details", boards.details())):
+    for name, board in (("overview", boards.overview()), ("details", boards.details()), ("timeline", boards.messages())):
         path, text = HOME / f"{name}.json", compact(board.to_json()) + "\n"
         if not is_check:
             path.write_text(text, encoding="utf-8")

@@ -31,6 +31,7 @@ secret normalizer-secrets nats.nk="$from/nats/normalizer.nk"
 secret sender-secrets nats.nk="$from/nats/sender.nk" redis.password="$from/redis/sender.password"
 secret media-secrets nats.nk="$from/nats/media.nk" redis.password="$from/redis/media.password" \
   media.token="$from/media.token"
+secret timeline-secrets nats.nk="$from/nats/timeline.nk" timeline.tokens="$from/timeline.tokens"
 secret setup-secrets nats.nk="$from/nats/provisioner.nk" redis.password="$from/redis/provisioner.password" \
   credential.key="$from/credential.key" channels.toml="$channels"
 secret doctor-secrets nats.nk="$from/nats/operator.nk" redis.password="$from/redis/operator.password"
