@@ -45,7 +45,7 @@ class Installation:
         # The blocks that will be run here.
         self.texts = texts
         self.processes = []
-        names = "ingress media admin nats redis monitor infobip sender_admin normalizer_admin media_admin".split()
+        names = "ingress media timeline admin nats redis monitor infobip sender_admin normalizer_admin media_admin timeline_admin".split()
         self.ports = dict(zip(names, free_ports(len(names))))
         self.environment = {
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}:{DEBIAN_SBIN}",
@@ -117,7 +117,7 @@ class Installation:
         taken = "the usual port may be taken on this machine"
         return [
             (f"127.0.0.1:{usual}", f"127.0.0.1:{ports[name]}", taken)
-            for usual, name in ((8080, "ingress"), (8081, "media"), (9090, "admin"), (4222, "nats"), (6379, "redis"),
+            for usual, name in ((8080, "ingress"), (8081, "media"), (8082, "timeline"), (9090, "admin"), (4222, "nats"), (6379, "redis"),
                                 (8222, "monitor"), (8090, "infobip"))
         ] + [(
             "python3 -m venv venv && venv/bin/pip install -r examples/python/requirements.txt",
@@ -214,7 +214,8 @@ class LockedDown(Installation):
             "bin/imchannel", "simulate", "infobip", "--channels", "channels.toml", "--listen", f"127.0.0.1:{ports['infobip']}",
             "--gateway", f"http://127.0.0.1:{ports['ingress']}", "--api-key-file", "secrets/channels/infobip_api_key",
             "--tls-certificate-file", "secrets/simulate/infobip.pem", "--tls-key-file", "secrets/simulate/infobip.key"])
-        for service, admin in (("ingress", "admin"), ("normalizer", "normalizer_admin"), ("sender", "sender_admin"), ("media", "media_admin")):
+        for service, admin in (("ingress", "admin"), ("normalizer", "normalizer_admin"), ("sender", "sender_admin"), ("media", "media_admin"),
+                               ("timeline", "timeline_admin")):
             settings = {
                 "IMCHANNEL_NATS_URL": nats,
                 "IMCHANNEL_NATS_NKEY_FILE": f"secrets/nats/{service}.nk",
@@ -231,10 +232,14 @@ class LockedDown(Installation):
                 settings["IMCHANNEL_INFOBIP_CA_FILE"] = "secrets/simulate/ca.pem"
             if service == "media":
                 settings["IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE"] = "secrets/media.token"
-            if service in ("ingress", "media"):
+            if service == "timeline":
+                settings["IMCHANNEL_TIMELINE_DIR"] = "timeline"
+                settings["IMCHANNEL_TIMELINE_ACCESS"] = "token"
+                settings["IMCHANNEL_TIMELINE_TOKENS_FILE"] = "secrets/timeline.tokens"
+            if service in ("ingress", "media", "timeline"):
                 settings[f"IMCHANNEL_{service.upper()}_LISTEN"] = f"127.0.0.1:{ports[service]}"
             self.start(service, [f"bin/imchannel-{service}"], settings)
-        for admin in ("admin", "normalizer_admin", "sender_admin", "media_admin"):
+        for admin in ("admin", "normalizer_admin", "sender_admin", "media_admin", "timeline_admin"):
             self.wait(f"/ready of {admin}", lambda: self.answers(f"http://127.0.0.1:{ports[admin]}/ready"))
 
     def fill(self, nats):

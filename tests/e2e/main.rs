@@ -14,3 +14,4 @@ mod cli;
 mod operations;
 mod simulator;
 mod contracts;
+mod timeline;

@@ -51,6 +51,9 @@ enum Command {
         /// Webhooks of the normalizer's measurements.
         #[arg(long, default_value_t = 100_000)]
         webhooks: u64,
+        /// Rows of the timeline's measurement, spread over 30 days.
+        #[arg(long, default_value_t = 2_000_000)]
+        rows: u64,
         /// File of the report.
         #[arg(long, default_value = "BENCHMARKS.md")]
         report: PathBuf,
@@ -120,8 +123,8 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Run { seconds, rounds, webhooks, report, only, fastapi, fastify } => {
-                let effort = suite::Effort { time: Duration::from_secs(seconds), rounds, webhooks };
+            Command::Run { seconds, rounds, webhooks, rows, report, only, fastapi, fastify } => {
+                let effort = suite::Effort { time: Duration::from_secs(seconds), rounds, webhooks, rows };
                 let others =
                     suite::comparison::Folders { fastapi: fastapi.as_deref(), fastify: fastify.as_deref() };
                 Box::pin(run::run(effort, &only, &report, others)).await

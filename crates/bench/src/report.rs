@@ -1,6 +1,7 @@
 //! The report: the machine, how to repeat it, the figures, and a picture.
 
 mod plot;
+mod timeline;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,6 +12,7 @@ use anyhow::Context as _;
 use crate::load::Outcome;
 use crate::pair::Pair;
 use crate::suite::Effort;
+use crate::suite::timeline as timeline_suite;
 use crate::suite::{comparison, end_to_end, ingress, media, normalizer, sender, sender_setup, synced};
 
 /// All results.
@@ -22,6 +24,7 @@ pub(crate) struct Report {
     pub(crate) end_to_end: Option<Vec<end_to_end::Round>>,
     pub(crate) sender: Option<sender::Measured>,
     pub(crate) media: Option<media::Measured>,
+    pub(crate) timeline: Option<timeline_suite::Measured>,
 }
 
 /// Median, minimum and maximum of some numbers.
@@ -77,12 +80,15 @@ impl Report {
         if let Some(measured) = &self.media {
             media_section(&mut text, measured)?;
         }
+        if let Some(measured) = &self.timeline {
+            timeline::section(&mut text, measured)?;
+        }
         Ok(text)
     }
 }
 
 fn head(text: &mut String, effort: Effort) -> std::fmt::Result {
-    let Effort { time, rounds, webhooks } = effort;
+    let Effort { time, rounds, webhooks, rows: _ } = effort;
     writeln!(text, "# Benchmarks\n")?;
     writeln!(
         text,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::output;
 use crate::report::Report;
-use crate::suite::{Effort, Part, comparison, end_to_end, ingress, media, normalizer, sender};
+use crate::suite::{Effort, Part, comparison, end_to_end, ingress, media, normalizer, sender, timeline};
 
 /// Measures `only` these, or everything, and then writes the report.
 pub(crate) async fn run(
@@ -39,6 +39,10 @@ pub(crate) async fn run(
     if wanted(Part::Media) {
         output::say("media against the bare handler");
         report.media = Some(media::measure(effort).await?);
+    }
+    if wanted(Part::Timeline) {
+        output::say("the timeline's embedded store");
+        report.timeline = Some(timeline::measure(effort).await?);
     }
     if only.is_empty() {
         report.write(effort, path)?;

@@ -49,6 +49,7 @@ mod program;
 pub(crate) mod secured;
 pub(crate) mod secured_channel;
 pub(crate) mod slow_bus;
+pub(crate) mod timeline;
 pub(crate) mod cut_bus;
 pub(crate) mod held_bus;
 mod webhook;

@@ -8,6 +8,7 @@ pub(crate) mod normalizer;
 pub(crate) mod sender;
 pub(crate) mod sender_setup;
 pub(crate) mod synced;
+pub(crate) mod timeline;
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// Webhooks of the normalizer's measurements.
     pub(crate) webhooks: u64,
+    /// Rows of the timeline's measurement.
+    pub(crate) rows: u64,
 }
 
 /// Connections of each load.
@@ -44,6 +47,8 @@ pub(crate) enum Part {
     Sender,
     /// Media against the baseline handler.
     Media,
+    /// The timeline's embedded store: rows a second, look-ups, bytes.
+    Timeline,
 }
 
 /// Empties streams, so that all measurements start in the same state. The ledger of sends denies purges and grows; ids

@@ -1,0 +1,5 @@
+//! What the timeline says of messages, through its HTTP interface and the command line.
+
+mod lives;
+mod reading;
+mod trace;
