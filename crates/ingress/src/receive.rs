@@ -67,6 +67,9 @@ pub(crate) struct Stores {
     pub(crate) spooling: Option<Spooling>,
 }
 
+/// Shortest time after which a webhook that timed out was tried on the bus, and not given up before.
+const TRIED_FOR: Duration = Duration::from_millis(300);
+
 /// When a request came, and for how long it waited for the first reading of the registry.
 struct Arrival {
     received_at: Timestamp,
@@ -291,9 +294,20 @@ impl Ingress {
                 Ok(stored.into())
             }
             Err(error) => {
-                let (bsp, headers, body) = (profile.id, headers(), &webhook.body);
-                let spooled = SpooledWebhook { bsp, subject: &subject, headers, body, received_at };
-                self.spool(webhook.entry, spooled, spooling, error).await
+                let (bsp, body) = (profile.id, &webhook.body);
+                let spooled =
+                    SpooledWebhook { bsp, subject: &subject, headers: headers(), body, received_at };
+                let was_tried = matches!(error, PublishError::TimedOut) && started.elapsed() >= TRIED_FOR;
+                let rejection = match self.spool(webhook.entry, spooled, spooling, error).await {
+                    Ok(stored) => return Ok(stored),
+                    Err(rejection) => rejection,
+                };
+                // It was given up for the spool only because the bus fell silent. The spool has no room: the bus may answer in time.
+                if spooling.is_none() || !was_tried || Instant::now() >= deadline {
+                    return Err(rejection);
+                }
+                let again = self.bus.store(&subject, headers, body, deadline).await;
+                again.map(Stored::from).map_err(|_| rejection)
             }
         }
     }

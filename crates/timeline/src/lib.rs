@@ -26,6 +26,7 @@ pub mod secret;
 pub mod settings;
 pub mod store;
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,11 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let ServiceContext { bus, stop, .. } = context.clone();
     let folder = &settings.folder;
-    std::fs::create_dir_all(folder)
+    // Rows may be personal, and the secret is beside them.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
         .with_context(|| format!("cannot use the folder {} of the timeline", folder.display()))?;
     let keys = secret::load(folder, settings.key.as_ref())?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.clone()).await?);

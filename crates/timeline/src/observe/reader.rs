@@ -160,7 +160,6 @@ impl Reader {
         let settings = Arc::clone(&self.shared.rules.borrow());
         let mut gathered = Gathered::new(place);
         let until = Instant::now() + GATHER;
-        let asked_at = Timestamp::now();
         let mut read = first;
         let mut pending;
         loop {
@@ -184,9 +183,9 @@ impl Reader {
         self.count(&appended, &shown);
         self.shared.progress.send_modify(|progress| {
             let of = progress.of_mut(self.stream);
-            // Without a pending message, all that was stored before the first wait is here.
-            let until = if pending == 0 { asked_at.max(stored_at) } else { stored_at };
-            of.read_until = of.read_until.max(Some(until));
+            // Not later than the last row: messages that wait in this process are no longer pending on the server. An idle stream is
+            // read up to now.
+            of.read_until = of.read_until.max(Some(stored_at));
             of.sequence = sequence;
             of.behind = pending;
         });

@@ -60,6 +60,7 @@ async fn answer(shared: &Shared, id: &str) -> Result<Json<TimelineAnswer>, Refus
         return Err(Refusal::NotFound { detail, id: Some(shown), read_until });
     }
     let missed = store.gaps().await?.iter().map(answer::gap).collect();
-    let lives = life::assemble(collected.rows, &view).iter().map(answer::life).collect();
-    Ok(Json(TimelineAnswer { id: shown, lives, read_until, missed, cut: collected.is_cut }))
+    let cut = collected.is_cut;
+    let lives = collected.lives(&view).iter().map(answer::life).collect();
+    Ok(Json(TimelineAnswer { id: shown, lives, read_until, missed, cut }))
 }
