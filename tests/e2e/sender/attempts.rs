@@ -9,10 +9,10 @@ use prost::Message;
 use proto::v1::outbound_media::Source;
 use proto::v1::send_command::Content;
 use proto::v1::{Attempt, AttemptOutcome, OutboundMedia, SendCommand, SendOutcome, SendResult};
-use simulator::infobip_api::{Faults, Intermediary};
+use simulator::infobip_api::{Faults, Intermediary, RetryAfter};
 
 use crate::harness::files::{bytes, stored};
-use crate::harness::ledger::{change_events, decided};
+use crate::harness::ledger::{change_events, decided, entry};
 use crate::harness::outbound::{Outbound, outcome, text};
 use crate::harness::{Installation, Program, eventually, run_cli, within};
 
@@ -47,6 +47,16 @@ async fn until_refused(outbound: &Outbound, before: u64) -> u64 {
         Some(outbound.account.calls().faulty).filter(|faulty| *faulty > before)
     })
     .await
+}
+
+/// Waits until the ledger says of a command that its second call was refused. The next call comes after the time that the
+/// account asks for; a sender that is killed before it has no call whose outcome is unknown.
+async fn until_refused_twice(outbound: &Outbound, id: &str) {
+    within(TAKEOVER, "two calls are refused", || async {
+        let entry = entry(outbound, 0, id).await?.json;
+        (entry["attempts"].as_u64()? >= 2 && entry["state"] == "not_sent").then_some(())
+    })
+    .await;
 }
 
 /// What the calls showed, each once in a row.
@@ -185,10 +195,13 @@ async fn the_url_of_a_file_is_in_the_log_and_in_no_result() {
 async fn the_calls_of_a_dead_sender_are_left_out_and_counted() {
     let outbound = Outbound::start(&[100]).await;
     let mut first = sender(&outbound);
-    outbound.account.set_faults(fronts(Intermediary::own(429, "TOO_MANY_REQUESTS")));
+    let refusal = Intermediary {
+        retry_after: Some(RetryAfter::Seconds(4)),
+        ..Intermediary::own(429, "TOO_MANY_REQUESTS")
+    };
+    outbound.account.set_faults(fronts(refusal));
     outbound.publish(Priority::Interactive, &command("handed-over")).await;
-    let refused = until_refused(&outbound, 0).await;
-    until_refused(&outbound, refused).await;
+    until_refused_twice(&outbound, "handed-over").await;
     first.kill().await;
     outbound.account.set_faults(Faults::default());
     let mut second = sender(&outbound);
