@@ -7,6 +7,9 @@
 # Servers are in /usr/sbin, which is not in every user's PATH.
 has() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x "/opt/homebrew/bin/$1" ]; }
 
+# Debian's PostgreSQL has its server in a folder of its version.
+has_postgres() { has postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+
 # The prefix of a command that only root may run.
 as_root() { [ "$(id -u)" = 0 ] || printf 'sudo '; }
 
@@ -75,6 +78,6 @@ install_by_apt() (
     { printf 'apt-get could not install %s\n' "$*" >&2; return 1; }
   [ -d /run/systemd/system ] || return 0
   for package in "$@"; do
-    case "$package" in nats-server|redis-server|haproxy|prometheus) root systemctl disable --quiet "$package" 2>/dev/null || true ;; esac
+    case "$package" in nats-server|redis-server|haproxy|prometheus|postgresql) root systemctl disable --quiet "$package" 2>/dev/null || true ;; esac
   done
 )

@@ -42,7 +42,7 @@ class Machine:
         self.command("id", f"echo {user}")
         if has_sudo:
             self.command("sudo", f'printf "%s\\n" "sudo $*" >>"{self.calls_file}"; exec "$@"')
-        for name in ["nats-server", "redis-server"] + (["cc"] if has_compiler else []):
+        for name in ["nats-server", "redis-server", "postgres"] + (["cc"] if has_compiler else []):
             self.command(name, "exit 0")
         # What `dev up` ends with.
         gateway = self.home / "target/release/imchannel"

@@ -4,9 +4,11 @@
 //! only when the child process itself responds, not another server on the same port.
 
 pub mod nats;
+pub mod postgres;
 pub mod redis;
 mod program;
 
 pub use nats::{NatsOptions, NatsServer};
+pub use postgres::PostgresServer;
 pub use program::StartError;
 pub use redis::{RedisOptions, RedisServer};

@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Folders of server programs that are not in every user's `PATH`.
 const MORE_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/bin"];
+/// Folder of Debian's versions of PostgreSQL, whose programs are in no `PATH`.
+const POSTGRES_FOLDER: &str = "/usr/lib/postgresql";
 /// Timeout of the start of a server, until it first responds.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
 /// Timeout of a server's exit after a stop signal.
@@ -22,7 +24,9 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The program is not installed.
-    #[error("{0} is not installed (Debian: apt-get install {0}; macOS: brew install nats-server redis)")]
+    #[error(
+        "{0} is not installed (Debian: apt-get install {0}; macOS: brew install nats-server redis postgresql)"
+    )]
     NotInstalled(&'static str),
     /// Its folder is not usable.
     #[error("cannot use folder {folder}")]
@@ -56,8 +60,17 @@ pub enum StartError {
 pub(crate) fn find(program: &'static str) -> Result<PathBuf, StartError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(MORE_FOLDERS.iter().map(PathBuf::from));
-    let mut candidates = folders.map(|folder| folder.join(program));
+    let mut candidates = folders.chain(postgres_folders()).map(|folder| folder.join(program));
     candidates.find(|candidate| candidate.is_file()).ok_or(StartError::NotInstalled(program))
+}
+
+/// The folders of PostgreSQL's programs, the latest version first.
+fn postgres_folders() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir(POSTGRES_FOLDER).into_iter().flatten().flatten();
+    let number = |name: std::ffi::OsString| name.to_string_lossy().parse::<u32>().ok();
+    let mut versions: Vec<u32> = versions.filter_map(|version| number(version.file_name())).collect();
+    versions.sort_unstable_by(|one, other| other.cmp(one));
+    versions.into_iter().map(|version| Path::new(POSTGRES_FOLDER).join(format!("{version}/bin"))).collect()
 }
 
 /// Creates a folder and returns its absolute path. The server's command line contains this path, which

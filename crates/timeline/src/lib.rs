@@ -46,8 +46,6 @@ use crate::metrics::TimelineMetrics;
 use crate::observe::Observer;
 use crate::observed::Observed;
 pub use crate::settings::Settings;
-use crate::store::Store;
-use crate::store::sqlite::SqliteStore;
 
 /// Time for which a stream may be read less far than now before the service is not ready.
 const READY_LAG_MAX: Duration = Duration::from_secs(60);
@@ -93,7 +91,7 @@ async fn serve(
         .create(folder)
         .with_context(|| format!("cannot use the folder {} of the timeline", folder.display()))?;
     let keys = secret::load(folder, settings.key.as_ref())?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.clone()).await?);
+    let store = store::open(folder, settings.url.as_ref(), &keys).await?;
     let observer = Observer {
         bus: bus.clone(),
         store: Arc::clone(&store),

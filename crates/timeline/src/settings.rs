@@ -15,6 +15,13 @@ use crate::rules::RuleTimes;
 /// Folder of the embedded store.
 pub static DIR: Setting =
     Setting::new("timeline-dir", "", "Folder of the timeline's store; one process uses it at a time");
+/// The shared store.
+pub static URL: Setting = Setting::new(
+    "timeline-url",
+    "",
+    "PostgreSQL that keeps the rows, as postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require; the folder then holds only ids.key",
+)
+.secret();
 /// How long rows are kept.
 pub static RETENTION: Setting = Setting::new("timeline-retention", "30d", "How long the timeline keeps rows");
 /// What rows keep of messages.
@@ -50,7 +57,8 @@ pub static KEY: Setting = Setting::new(
 .secret();
 
 /// Every setting that only the timeline has.
-static OWN: [&Setting; 7] = [&DIR, &RETENTION, &BODIES, &REPORT_AFTER, &FETCH_AFTER, &RESULT_AFTER, &KEY];
+static OWN: [&Setting; 8] =
+    [&DIR, &URL, &RETENTION, &BODIES, &REPORT_AFTER, &FETCH_AFTER, &RESULT_AFTER, &KEY];
 
 /// The shortest retention: messages are in the streams for up to 3 days.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
@@ -72,6 +80,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Folder of the embedded store.
     pub folder: PathBuf,
+    /// URL of the shared store; `None` for the embedded one.
+    pub url: Option<Secret>,
     /// How long rows are kept.
     pub retention: Duration,
     /// What rows keep of messages.
@@ -98,6 +108,7 @@ impl Settings {
         let http = HttpSettings::read(reader);
         let times = read_times(reader);
         let folder = reader.text(&DIR).map(PathBuf::from);
+        let url = reader.optional_text(&URL).map(|url| Secret::new(url.into_bytes()));
         let retention = reader.duration(&RETENTION, RETENTION_MIN..=RETENTION_MAX);
         let bodies = read_bodies(reader);
         let key = reader.optional_text(&KEY).map(|key| Secret::new(key.into_bytes()));
@@ -105,6 +116,7 @@ impl Settings {
             http: http?,
             times: times?,
             folder: folder?,
+            url,
             retention: retention?,
             bodies: bodies?,
             key,

@@ -102,7 +102,8 @@ impl Parameters {
     }
 }
 
-fn decoded(text: &str) -> String {
+/// A part of a query or form without its encoding.
+pub(crate) fn decoded(text: &str) -> String {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }

@@ -94,7 +94,8 @@ impl Refusal {
         }
     }
 
-    fn problem(self) -> Problem {
+    /// The answer as JSON.
+    pub(crate) fn problem(self) -> Problem {
         let (status, detail) = (self.status(), self.detail());
         let (faults, id, read_until) = match self {
             Self::Invalid(faults) => (faults, None, Vec::new()),
@@ -139,11 +140,13 @@ impl IntoResponse for Refusal {
             }
             _ => None,
         };
-        let body = serde_json::to_vec(&self.problem()).expect("texts and numbers are always JSON");
+        let body = serde_json::to_vec(&self.clone().problem()).expect("texts and numbers are always JSON");
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().extend(header);
+        // A browser gets a page of it.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -9,14 +9,21 @@
 //! - Rows older than the retention disappear a whole day at a time.
 
 pub mod error;
+pub mod lease;
+pub mod postgres;
 pub mod sqlite;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use channel::Secret;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::row::{LookupKey, Pointer, RecipientKey, Row, StreamNumber};
+use crate::row::{Keys, LookupKey, Pointer, RecipientKey, Row, StreamNumber};
 use crate::rules::{Expectation, RuleName, Settlement};
 pub use crate::store::error::StoreError;
+pub use crate::store::lease::Lease;
 
 /// Most rows of a batch.
 pub const BATCH_ROWS_MAX: usize = 4096;
@@ -155,6 +162,21 @@ pub struct Expired {
 /// Answer of a store, or why there is none.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
+/// Opens the shared store of a URL, or without one the embedded store of a folder. `keys` are those that its rows are written
+/// with.
+///
+/// # Errors
+/// The store does not answer, is used by another process, or was written by a later version or with another secret.
+pub async fn open(folder: &Path, url: Option<&Secret>, keys: &Keys) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        Some(url) => {
+            let url = String::from_utf8_lossy(url.expose());
+            Ok(Arc::new(postgres::PostgresStore::open(&url, keys).await?))
+        }
+        None => Ok(Arc::new(sqlite::SqliteStore::open(folder.to_owned()).await?)),
+    }
+}
+
 /// A store of rows.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// How far each stream is stored. A stream of which nothing is stored is left out.
@@ -186,6 +208,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Bytes that it takes on the disk.
     fn size(&self) -> Answer<'_, u64>;
+
+    /// The right to read a stream; `None` while another process that shares the store has it.
+    fn lease(&self, _stream: StreamNumber) -> Answer<'_, Option<Lease>> {
+        Box::pin(async { Ok(Some(Lease::always())) })
+    }
 
     /// What it holds and cannot read, for people: answers lack it. Nothing, unless the engine says otherwise.
     fn unreadable(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ mod expecting;
 mod expiring;
 mod finding;
 mod listing;
+mod postgres;
 mod promises;
 mod sample;
 mod sqlite;

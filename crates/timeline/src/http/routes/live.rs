@@ -18,7 +18,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::answer::{self, MissedAnswer};
+use crate::http::answer::{self, LiveAnswer, MissedAnswer, ReadUntil};
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
 use crate::http::state::{LIVE_CLIENTS_MAX, Shared};
@@ -27,19 +27,46 @@ use crate::row::Row;
 /// Interval of comments while no row comes, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Something new.
+#[derive(Debug)]
+pub(in crate::http) enum Live {
+    /// How far the streams were read when the stream began.
+    ReadUntil(Vec<ReadUntil>),
+    /// A new row.
+    Row(Box<LiveAnswer>),
+    /// Rows that the client lost.
+    Missed(MissedAnswer),
+}
+
 /// A client that follows new rows.
 struct Follower {
     rows: Receiver<Arc<Row>>,
     /// Only rows of this channel.
     channel: Option<String>,
     /// The first event.
-    first: Option<Event>,
+    first: Option<Live>,
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 }
 
 /// `GET /v1/live`
-pub(super) async fn follow(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Refusal> {
+pub(in crate::http) async fn follow(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    events(&shared, &uri, |live| match live {
+        Live::ReadUntil(read_until) => ("read_until", json(&read_until)),
+        Live::Row(row) => ("row", json(&row)),
+        Live::Missed(missed) => ("missed", json(&missed)),
+    })
+}
+
+/// New rows as events, each with a name and data that `write` gives.
+pub(in crate::http) fn events(
+    shared: &Shared,
+    uri: &Uri,
+    write: fn(Live) -> (&'static str, String),
+) -> Result<Response, Refusal> {
     let mut parameters = Parameters::of(uri.query());
     let channel = parameters.text("channel");
     parameters.finish()?;
@@ -51,20 +78,20 @@ pub(super) async fn follow(State(shared): State<Arc<Shared>>, uri: Uri) -> Resul
     let follower = Follower {
         rows: shared.api.observed.live.subscribe(),
         channel,
-        first: Some(event("read_until", &answer::read_until(&shared.view().progress))),
+        first: Some(Live::ReadUntil(answer::read_until(&shared.view().progress))),
         stop: shared.api.stop.clone(),
         _place: place,
     };
-    let events = stream::unfold(follower, |mut follower| async move {
-        let event = follower.next().await?;
-        Some((Ok::<_, Infallible>(event), follower))
+    let events = stream::unfold(follower, move |mut follower| async move {
+        let (name, data) = write(follower.next().await?);
+        Some((Ok::<_, Infallible>(Event::default().event(name).data(data)), follower))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 impl Follower {
     /// The next event; `None` when the service stops.
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Option<Live> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
@@ -75,17 +102,16 @@ impl Follower {
             };
             match next {
                 Ok(row) if self.channel.as_ref().is_none_or(|channel| *channel == row.channel) => {
-                    return Some(event("row", &answer::live(&row)));
+                    return Some(Live::Row(Box::new(answer::live(&row))));
                 }
                 Ok(_) => {}
-                Err(RecvError::Lagged(rows)) => return Some(event("missed", &MissedAnswer { rows })),
+                Err(RecvError::Lagged(rows)) => return Some(Live::Missed(MissedAnswer { rows })),
                 Err(RecvError::Closed) => return None,
             }
         }
     }
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
-    let data = serde_json::to_string(data).expect("texts and numbers are always JSON");
-    Event::default().event(name).data(data)
+fn json(data: &impl Serialize) -> String {
+    serde_json::to_string(data).expect("texts and numbers are always JSON")
 }

@@ -18,7 +18,7 @@ use crate::rules::RuleName;
 const ANY: &str = "any";
 
 /// `GET /v1/messages`
-pub(super) async fn list(
+pub(in crate::http) async fn list(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
 ) -> Result<Json<MessagesAnswer>, Refusal> {

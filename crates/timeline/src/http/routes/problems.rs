@@ -23,7 +23,7 @@ use crate::store::{OverdueQuery, Place, StoreError};
 const ROWS_OF_ONE_MAX: usize = 64;
 
 /// `GET /v1/problems`
-pub(super) async fn list(
+pub(in crate::http) async fn list(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
 ) -> Result<Json<ProblemsAnswer>, Refusal> {

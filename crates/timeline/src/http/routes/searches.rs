@@ -27,8 +27,18 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const NUMBER_BYTES_MAX: usize = 256;
 
 /// `POST /v1/searches`
-pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Result<Response, Refusal> {
-    let request = read(body).await?;
+pub(in crate::http) async fn create(
+    State(shared): State<Arc<Shared>>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let answer = keep(&shared, &read(body).await?)?;
+    let location =
+        HeaderValue::from_str(&format!("/v1/searches/{}", answer.id)).expect("base64 is valid in a header");
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(answer)).into_response())
+}
+
+/// Keeps a search.
+pub(in crate::http) fn keep(shared: &Shared, request: &SearchRequest) -> Result<SearchAnswer, Refusal> {
     let number = request.number.trim();
     if number.is_empty() || number.len() > NUMBER_BYTES_MAX {
         return Err(Refusal::invalid("number", format!("must have 1 to {NUMBER_BYTES_MAX} bytes")));
@@ -43,11 +53,8 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Res
         NotKept::Full => Refusal::TooMany("too many searches are kept; they end after an hour".to_owned()),
         NotKept::NoRandom => Refusal::Unavailable("the system gives no random bytes".to_owned()),
     })?;
-    let location =
-        HeaderValue::from_str(&format!("/v1/searches/{}", kept.id)).expect("base64 is valid in a header");
     let recipient = format!("…{}", shown::last_digits(number));
-    let answer = SearchAnswer { id: kept.id, recipient, expires_at: kept.expires_at };
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(answer)).into_response())
+    Ok(SearchAnswer { id: kept.id, recipient, expires_at: kept.expires_at })
 }
 
 async fn read(body: Body) -> Result<SearchRequest, Refusal> {
@@ -66,7 +73,7 @@ async fn read(body: Body) -> Result<SearchRequest, Refusal> {
 }
 
 /// `GET /v1/searches/{id}`
-pub(super) async fn list(
+pub(in crate::http) async fn list(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
     uri: Uri,

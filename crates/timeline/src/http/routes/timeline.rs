@@ -18,7 +18,7 @@ use crate::row::shown;
 const PATH: &str = "/v1/timeline/";
 
 /// `GET /v1/timeline?id=…`
-pub(super) async fn by_query(
+pub(in crate::http) async fn by_query(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
 ) -> Result<Json<TimelineAnswer>, Refusal> {
@@ -33,7 +33,7 @@ pub(super) async fn by_query(
 }
 
 /// `GET /v1/timeline/{id}`: the rest of the path, which may have slashes.
-pub(super) async fn by_path(
+pub(in crate::http) async fn by_path(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
 ) -> Result<Json<TimelineAnswer>, Refusal> {
@@ -46,7 +46,8 @@ pub(super) async fn by_path(
     answer(&shared, &id).await
 }
 
-async fn answer(shared: &Shared, id: &str) -> Result<Json<TimelineAnswer>, Refusal> {
+/// Everything about an id.
+pub(in crate::http) async fn answer(shared: &Shared, id: &str) -> Result<Json<TimelineAnswer>, Refusal> {
     // Before the rows are read: no rule is judged for a time whose rows may be missing here.
     let view = shared.view();
     let read_until = answer::read_until(&view.progress);

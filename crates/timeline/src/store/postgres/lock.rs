@@ -1,0 +1,43 @@
+//! Advisory locks of the database: who makes the schema, who writes, and who reads a stream.
+
+use tokio_postgres::{Client, Transaction};
+
+use crate::row::StreamNumber;
+use crate::store::error::StoreError;
+
+/// First number of every lock of the timeline: `imTL`.
+const CLASS: i32 = 0x696d_544c;
+
+/// What is locked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lock {
+    /// Reading a stream.
+    Stream(StreamNumber),
+    /// Writing rows and partitions. A report and the command that expects it come from two readers: if their
+    /// transactions ran at the same time, neither would see the other.
+    Write,
+    /// Making the schema.
+    Schema,
+}
+
+impl Lock {
+    fn number(self) -> i32 {
+        match self {
+            Self::Stream(stream) => i32::from(stream as u8),
+            Self::Write => 1000,
+            Self::Schema => 1001,
+        }
+    }
+}
+
+/// Waits for a lock, which the transaction has until its end.
+pub(super) async fn wait(transaction: &Transaction<'_>, lock: Lock) -> Result<(), StoreError> {
+    transaction.execute("SELECT pg_advisory_xact_lock($1, $2)", &[&CLASS, &lock.number()]).await?;
+    Ok(())
+}
+
+/// Takes a lock, if it is free, until the connection ends.
+pub(super) async fn take(client: &Client, lock: Lock) -> Result<bool, StoreError> {
+    let row = client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&CLASS, &lock.number()]).await?;
+    Ok(row.try_get(0)?)
+}
