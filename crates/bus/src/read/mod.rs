@@ -2,6 +2,7 @@
 //! and no worker is affected.
 
 pub mod follow;
+mod last;
 pub mod message_store;
 mod merge;
 mod messages;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::client::connect::Bus;
 use crate::consume::delivery::Delivery;
+pub use crate::read::last::last_of_subject;
 pub use crate::read::messages::{Messages, ReadError, ReadMessage};
 use crate::schema::streams::StreamDefinition;
 use crate::schema::timestamps::to_timestamp;
