@@ -5,6 +5,8 @@
 //!
 //! | folder | holds |
 //! |---|---|
+//! | `admin` | what the services' admin ports say; pure |
+//! | `health` | how each channel is |
 //! | `observe` | reads the streams, and follows what else is known at a moment |
 //! | `extract` | makes rows of a message; pure |
 //! | `row` | what a row says; pure |
@@ -13,7 +15,9 @@
 //! | `life` | the rows of one message, and what is missing in them |
 //! | `http` | the answers |
 
+pub mod admin;
 pub mod extract;
+pub mod health;
 pub mod http;
 pub mod life;
 mod metrics;
@@ -100,6 +104,7 @@ async fn serve(
         channels: bus::registry::watch(&bus, stop.clone()),
         retention: settings.retention,
         times: settings.times,
+        admin_urls: settings.admin_urls,
         metrics,
         stop: stop.clone(),
     };

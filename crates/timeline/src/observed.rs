@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 
+use crate::health::Health;
 use crate::life::{Floors, View};
 use crate::progress::Progress;
 use crate::row::Row;
@@ -24,6 +25,8 @@ pub struct Observed {
     pub rules: watch::Receiver<Arc<RuleSettings>>,
     /// New rows, as they are stored.
     pub live: broadcast::Sender<Arc<Row>>,
+    /// How the channels are.
+    pub health: Health,
 }
 
 impl Observed {

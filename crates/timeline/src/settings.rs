@@ -7,6 +7,7 @@ use std::time::Duration;
 use channel::Secret;
 use service::{ConfigErrors, ConfigReader, ProcessSettings, Setting, process_settings};
 
+use crate::admin::urls::AdminUrls;
 use crate::extract::Bodies;
 use crate::http;
 use crate::http::settings::HttpSettings;
@@ -56,9 +57,16 @@ pub static KEY: Setting = Setting::new(
 )
 .secret();
 
+/// The admin ports of the services.
+pub static ADMIN_URLS: Setting = Setting::new(
+    "timeline-admin-urls",
+    "",
+    "Admin ports of ingress and sender, and of other services, as http://HOST:PORT separated by commas; each address of a name is read every 5 s",
+);
+
 /// Every setting that only the timeline has.
-static OWN: [&Setting; 8] =
-    [&DIR, &URL, &RETENTION, &BODIES, &REPORT_AFTER, &FETCH_AFTER, &RESULT_AFTER, &KEY];
+static OWN: [&Setting; 9] =
+    [&DIR, &URL, &RETENTION, &BODIES, &REPORT_AFTER, &FETCH_AFTER, &RESULT_AFTER, &KEY, &ADMIN_URLS];
 
 /// The shortest retention: messages are in the streams for up to 3 days.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
@@ -90,6 +98,8 @@ pub struct Settings {
     pub times: RuleTimes,
     /// The secret of the hashes; `None` for the folder's own.
     pub key: Option<Secret>,
+    /// The admin ports that are read.
+    pub admin_urls: AdminUrls,
 }
 
 /// Reads all settings.
@@ -112,6 +122,7 @@ impl Settings {
         let retention = reader.duration(&RETENTION, RETENTION_MIN..=RETENTION_MAX);
         let bodies = read_bodies(reader);
         let key = reader.optional_text(&KEY).map(|key| Secret::new(key.into_bytes()));
+        let admin_urls = read_admin_urls(reader);
         Some(Self {
             http: http?,
             times: times?,
@@ -120,6 +131,7 @@ impl Settings {
             retention: retention?,
             bodies: bodies?,
             key,
+            admin_urls: admin_urls?,
         })
     }
 }
@@ -129,6 +141,13 @@ fn read_times(reader: &mut ConfigReader) -> Option<RuleTimes> {
     let fetch_after = reader.duration(&FETCH_AFTER, RULE_TIMES);
     let result_after = reader.duration(&RESULT_AFTER, RULE_TIMES);
     Some(RuleTimes { report_after: report_after?, fetch_after: fetch_after?, result_after: result_after? })
+}
+
+fn read_admin_urls(reader: &mut ConfigReader) -> Option<AdminUrls> {
+    if reader.optional_text(&ADMIN_URLS).is_none() {
+        return Some(AdminUrls::default());
+    }
+    reader.value(&ADMIN_URLS)
 }
 
 fn read_bodies(reader: &mut ConfigReader) -> Option<Bodies> {

@@ -16,7 +16,7 @@ use service::Caller;
 
 use crate::http::console;
 use crate::http::refusal::Refusal;
-use crate::http::routes::{live, messages, problems, searches, timeline};
+use crate::http::routes::{channels, live, messages, problems, searches, timeline};
 use crate::http::state::{ApiState, Shared};
 
 /// Timeout of an answer, or of the first byte of a live stream.
@@ -32,6 +32,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/searches", post(searches::create))
         .route("/v1/searches/{id}", get(searches::list))
         .route("/v1/problems", get(problems::list))
+        .route("/v1/channels", get(channels::list))
+        .route("/v1/channels/{channel}", get(channels::one))
         .route("/v1/live", get(live::follow))
         .fallback(|| async { Refusal::NoPath })
         .method_not_allowed_fallback(|| async { Refusal::Method })

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::Bus;
 use bus::lease::Leases;
 use lane_state::{LaneState, lane_of_lease};
 use tokio::sync::watch;
@@ -14,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Follows the leases until the stop: the reason in words, by channel. A lane that sends is left out.
-pub(super) fn follow(bus: Bus, stop: CancellationToken) -> watch::Receiver<Arc<HashMap<String, String>>> {
+pub(super) fn follow(
+    leases: Leases,
+    stop: CancellationToken,
+) -> watch::Receiver<Arc<HashMap<String, String>>> {
     let (sender, receiver) = watch::channel(Arc::default());
     tokio::spawn(async move {
-        let leases = Leases::watch(&bus, stop.clone());
         loop {
             let halted = leases.held().into_iter().filter_map(|(name, lease)| {
                 let why = LaneState::from_bytes(&lease.value)?.why();

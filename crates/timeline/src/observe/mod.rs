@@ -3,9 +3,12 @@
 //!
 //! What a message says is left to [`crate::extract`], what must follow to [`crate::rules`], where rows are kept to [`crate::store`].
 
+mod admin;
+mod ask;
 mod batch;
 mod floors;
 mod keep;
+mod lane_states;
 mod lanes;
 mod reader;
 mod rule_settings;
@@ -14,11 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
+use bus::lease::Leases;
 use bus::registry::Snapshots;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::urls::AdminUrls;
 use crate::extract::Bodies;
+use crate::health::Health;
+use crate::health::recent::RecentReader;
 use crate::metrics::TimelineMetrics;
 use crate::observe::rule_settings::Lanes;
 use crate::observed::Observed;
@@ -40,6 +47,7 @@ pub(crate) struct Observer {
     pub(crate) channels: Snapshots,
     pub(crate) retention: Duration,
     pub(crate) times: RuleTimes,
+    pub(crate) admin_urls: AdminUrls,
     pub(crate) metrics: Arc<TimelineMetrics>,
     pub(crate) stop: CancellationToken,
 }
@@ -70,7 +78,14 @@ pub(crate) fn start(observer: &Observer) -> Observed {
         tokio::spawn(reader::run(stream, observer.clone(), shared.clone()));
     }
     let floors = floors::follow(observer.bus.clone(), observer.stop.clone());
-    let halted_lanes = lanes::follow(observer.bus.clone(), observer.stop.clone());
+    let leases = Leases::watch(&observer.bus, observer.stop.clone());
+    let halted_lanes = lanes::follow(leases.clone(), observer.stop.clone());
+    let health = Health {
+        channels: observer.channels.clone(),
+        lanes: lane_states::follow(leases, observer.stop.clone()),
+        admin: admin::follow(observer.admin_urls.clone(), observer.stop.clone()),
+        recent: RecentReader::of(observer.bus.clone()),
+    };
     tokio::spawn(keep::run(observer.clone(), progress_seen.clone()));
-    Observed { progress: progress_seen, floors, halted_lanes, rules, live }
+    Observed { progress: progress_seen, floors, halted_lanes, rules, live, health }
 }

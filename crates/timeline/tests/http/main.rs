@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod access;
+mod channels;
 mod errors;
 mod live;
 mod lists;

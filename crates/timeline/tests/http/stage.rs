@@ -7,12 +7,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use channel::Channels;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use proto::v1::{ReportStatus, SendOutcome};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::Caller;
+use timeline::admin::AdminView;
+use timeline::health::{Health, Lanes};
 use timeline::http::access::Access;
 use timeline::http::answer::Problem;
 use timeline::http::{ApiState, router};
@@ -53,6 +56,9 @@ pub(crate) struct Stage {
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) floors: watch::Sender<Floors>,
     pub(crate) live: broadcast::Sender<Arc<Row>>,
+    pub(crate) channels: watch::Sender<Option<Arc<Channels>>>,
+    pub(crate) lanes: watch::Sender<Option<Lanes>>,
+    pub(crate) admin: watch::Sender<Arc<AdminView>>,
     pub(crate) stop: CancellationToken,
     pub(crate) router: Router,
     next: HashMap<StreamNumber, u64>,
@@ -102,12 +108,22 @@ impl Stage {
         let (progress, progress_seen) = watch::channel(progress);
         let (floors, floors_seen) = watch::channel(Floors::default());
         let (live, stop) = (broadcast::Sender::new(LIVE_ROWS), CancellationToken::new());
+        let (channels, channels_seen) = watch::channel(None);
+        let (lanes, lanes_seen) = watch::channel(None);
+        let (admin, admin_seen) = watch::channel(Arc::default());
+        let health = Health {
+            channels: channels_seen,
+            lanes: lanes_seen,
+            admin: admin_seen,
+            recent: Default::default(),
+        };
         let observed = Observed {
             progress: progress_seen,
             floors: floors_seen,
             halted_lanes: watch::channel(Arc::default()).1,
             rules: watch::channel(Arc::default()).1,
             live: live.clone(),
+            health,
         };
         let router = router(ApiState {
             store: Arc::new(store.clone()),
@@ -118,7 +134,20 @@ impl Stage {
             stop: stop.clone(),
             now,
         });
-        Self { store, keys, progress, floors, live, stop, router, next: HashMap::new(), _folder: folder }
+        Self {
+            store,
+            keys,
+            progress,
+            floors,
+            live,
+            channels,
+            lanes,
+            admin,
+            stop,
+            router,
+            next: HashMap::new(),
+            _folder: folder,
+        }
     }
 
     /// Stores rows, with what the rules expect after them. Rows get the next sequences of their streams.

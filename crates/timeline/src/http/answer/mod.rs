@@ -3,6 +3,7 @@
 //! A field is only ever added: a reader skips what it does not know. Nothing in an answer is personal: ids and recipients are
 //! those that rows show.
 
+mod channels;
 mod from;
 mod problem;
 
@@ -10,6 +11,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::http::answer::channels::{
+    AdminPortAnswer, ChannelAnswer, ChannelHealthAnswer, ChannelsAnswer, HaltedAnswer, LaneAnswer,
+    LastAnswer, NotReadAnswer, PasswordAnswer, ProblemCountAnswer, RefusedAnswer, ResultAnswer,
+    SourcesAnswer,
+};
 pub(in crate::http) use crate::http::answer::from::{
     gap, headline, life, live, missing, outcomes, pointer, read_until, statuses,
 };

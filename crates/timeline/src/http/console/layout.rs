@@ -15,14 +15,16 @@ pub(super) enum Section {
     Home,
     Messages,
     Problems,
+    Channels,
     Live,
     Other,
 }
 
-const ENTRIES: [(Section, &str, &str); 4] = [
+const ENTRIES: [(Section, &str, &str); 5] = [
     (Section::Home, "/", "Overview"),
     (Section::Messages, "/messages", "Messages"),
     (Section::Problems, "/problems", "Problems"),
+    (Section::Channels, "/channels", "Channels"),
     (Section::Live, "/live", "Live"),
 ];
 

@@ -4,6 +4,8 @@
 //! What is found and judged is left to [`crate::http::routes`]. Every text is escaped by maud, and control characters are shown.
 
 mod assets;
+mod channel;
+mod channels;
 mod query;
 mod words;
 mod parts;
@@ -36,6 +38,8 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/messages.csv", get(messages::csv))
         .route("/problems", get(problems::page))
         .route("/problems.csv", get(problems::csv))
+        .route("/channels", get(channels::page))
+        .route("/channels/{channel}", get(channel::page))
         .route("/search", post(search::create))
         .route("/searches/{id}", get(search::page))
         .route("/live", get(live::page))
