@@ -56,12 +56,18 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
     );
     let _infobip = simulated_infobip(&secured, &account, path.to_str().unwrap(), &gateway).await;
 
+    let rows = secured.folder().join("timeline").to_string_lossy().into_owned();
+    let mut timeline = secured.program(
+        "timeline",
+        &[("IMCHANNEL_TIMELINE_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_TIMELINE_DIR", &rows)],
+    );
     let media_id = upload(&media_url, &secured.secret("media.token")).await;
     let aicc = secured.bus("aicc", "aicc").await;
     let events = read_events(&aicc);
     publish_document(&aicc, &media_id).await;
     until_read(&events, &media_id).await;
     post_what_is_no_report(&gateway).await;
+    until_shown(&timeline.address_after("answers on").await).await;
     eventually("events about the account and a customer are there", || async {
         let events = events.lock().unwrap();
         let is_there = |name: &str| events.iter().any(|(kind, _)| kind == name);
@@ -104,6 +110,18 @@ async fn until_read(events: &Events, media_id: &str) {
             is_report && ReportEvent::decode(&payload[..]).unwrap().status() == ReportStatus::Read
         };
         (events.iter().any(fetched) && events.iter().any(read)).then_some(())
+    })
+    .await;
+}
+
+/// Waits until the timeline shows the channel with what it reads from streams and leases.
+async fn until_shown(timeline: &str) {
+    let url = format!("http://{timeline}/v1/channels/{CHANNEL}");
+    eventually("the timeline shows how the channel is", || async {
+        let answer = reqwest::get(&url).await.ok()?.bytes().await.ok()?;
+        let channel: serde_json::Value = serde_json::from_slice(&answer).ok()?;
+        let has_messages = channel["last_webhook"].is_object() && channel["last_send"].is_object();
+        (has_messages && channel["lane"].is_object()).then_some(())
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! What the timeline says of messages, through its HTTP interface and the command line.
 
+mod channels;
 mod lives;
 mod reading;
 mod trace;
