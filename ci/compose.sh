@@ -104,6 +104,10 @@ volume = {volume["target"]: volume for volume in timeline["volumes"]}.get(folder
 expect(volume.get("source") == "timeline" and not volume.get("read_only"), "timeline: its folder is not on its volume")
 expect(timeline["environment"].get("IMCHANNEL_TIMELINE_ACCESS") == "token", "timeline: is open to everybody on the machine")
 expect("front" not in timeline["networks"], "timeline: the proxy reaches it")
+asked = timeline["environment"].get("IMCHANNEL_TIMELINE_ADMIN_URLS", "").split(",")
+for name in ("ingress", "normalizer", "sender", "media"):
+    expect(f"http://{name}:9090" in asked, f"timeline: does not read the admin ports of {name}")
+    expect(set(timeline["networks"]) & set(services[name]["networks"]), f"timeline: does not reach {name}")
 
 # redis.conf names its folder relative to the working directory.
 expect(services["redis"].get("working_dir") == "/data", "redis: is not started in /data, where its volume is")

@@ -25,9 +25,10 @@ CHART_POD = {
 }
 
 # The allowed connections, by port. Any other connection that the policies allow is a fault, and so is one of these that they refuse.
+OBSERVED = {("timeline", who, 9090) for who in ["ingress", "normalizer", "sender", "media"]}
 PODS_MAY = {
-    "production": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {("nats", "nats", 6222)},
-    "dev": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {(who, "redis", 6379) for who in ["setup", "sender", "media"]},
+    "production": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {("nats", "nats", 6222)} | OBSERVED,
+    "dev": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {(who, "redis", 6379) for who in ["setup", "sender", "media"]} | OBSERVED,
 }
 PODS_MAY["everything"] = PODS_MAY["production"] | {("doctor", "nats", 4222), ("doctor", "media", 8081)}
 NAMESPACES_MAY = {

@@ -22,6 +22,7 @@ use clap::Args;
 use prometheus_client::registry::Registry;
 use service::process::{self, AdminState};
 use service::{Readiness, ServiceContext, SpanTracer};
+use timeline::admin::urls::AdminUrls;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -179,6 +180,7 @@ async fn serve(
         plan.sender.media_public_url.clone_from(&url);
         plan.media.public_url = url;
     }
+    plan.timeline.admin_urls = AdminUrls::of_process(ports.admin.local_addr()?);
     let mut records: Vec<Record> = plan.channels.iter().map(|channel| channel.to_record(&plan.key)).collect();
     let real_records = records.clone();
     let account = match command.simulate {

@@ -29,6 +29,7 @@ pub(crate) fn settings() -> Vec<&'static Setting> {
         ADMIN_LISTEN.flag,
         ingress::settings::LISTEN.flag,
         timeline::http::settings::LISTEN.flag,
+        timeline::settings::ADMIN_URLS.flag,
         CREDENTIAL_KEY.flag,
         REDIS_URL.flag,
     ];
