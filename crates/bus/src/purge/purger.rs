@@ -6,8 +6,8 @@
 //! removed depends on the servers' versions ([`crate::purge`]).
 //!
 //! Every durable counts, also one that the back end or an operator has created. Consumers that only observe do not count: those without a
-//! durable name, such as the timeline's, and those whose name begins with [`OBSERVER`]. Their progress keeps nothing
-//! and purges nothing. A stream with [`Purged::Never`] is only looked at.
+//! durable name, such as the timeline's, and one that is called [`OBSERVER`], because the timeline's user may create a durable of that
+//! name. Their progress keeps nothing and purges nothing. A stream with [`Purged::Never`] is only looked at.
 
 use std::time::Duration;
 
@@ -193,7 +193,7 @@ async fn readers(stream: &Stream) -> Result<Vec<Reader>, Fault> {
             Err(error) if is_missing(&error) => continue,
             Err(error) => return Err(error.into()),
         };
-        if info.config.durable_name.is_some() && !name.starts_with(OBSERVER) {
+        if info.config.durable_name.is_some() && name != OBSERVER {
             let finished = ack_floor(&info, last_sequence);
             readers.push(Reader { filter: info.config.filter_subject, finished });
         }

@@ -47,8 +47,8 @@ pub enum Purged {
     BySubject,
 }
 
-/// Name of the consumer with which the timeline follows a stream. It is not durable, and the purger ignores every consumer whose name begins
-/// with it.
+/// Name of the consumer with which the timeline follows a stream. It is not durable, and the purger ignores a durable of exactly this
+/// name.
 pub const OBSERVER: &str = "timeline";
 
 /// Definition of a durable pull consumer of a whole stream: explicit acks, no limit of deliveries (the worker alone
