@@ -112,7 +112,16 @@ async fn serve(
     require(&context, &observed);
     let HttpSettings { access, hosts, .. } = settings.http;
     let access = access.follow(&stop);
-    let state = ApiState { store, keys, observed, access, hosts, stop: stop.clone(), now: Timestamp::now };
+    let state = ApiState {
+        store,
+        keys,
+        observed,
+        bus: Some(bus),
+        access,
+        hosts,
+        stop: stop.clone(),
+        now: Timestamp::now,
+    };
     service::http::serve(listener, http::router(state), HttpServer::default(), stop, context.grace).await;
     Ok(())
 }

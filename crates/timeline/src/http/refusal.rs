@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bus::rate_limited_log::RateLimitedLog;
 
+use crate::http::access::Role;
 use crate::http::answer::{Fault, Problem, ReadUntil};
 use crate::store::{StoreError, error::StoreFault};
 
@@ -23,6 +24,13 @@ pub(crate) enum Refusal {
     Unauthorized(&'static str),
     /// Who asks is known, or a browser asks for another page: it is not allowed.
     Forbidden(String),
+    /// The user may not do this.
+    NeedsRole {
+        /// The role that may.
+        needed: Role,
+        /// The user's.
+        has: Role,
+    },
     /// There is no such path.
     NoPath,
     /// Nothing was found.
@@ -61,7 +69,7 @@ impl Refusal {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::NeedsRole { .. } => StatusCode::FORBIDDEN,
             Self::NoPath | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -80,6 +88,11 @@ impl Refusal {
                 all.join("; ")
             }
             Self::Unauthorized(detail) => (*detail).to_owned(),
+            Self::NeedsRole { needed, has } => format!(
+                "this needs the role {}, and you have {}: ask an operator of the timeline",
+                needed.name(),
+                has.name()
+            ),
             Self::Forbidden(detail)
             | Self::NotFound { detail, .. }
             | Self::TooMany(detail)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bus::Bus;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ pub struct ApiState {
     pub keys: Keys,
     /// What is known besides rows, and new rows as they are stored.
     pub observed: Observed,
+    /// Reads the messages behind rows. Without it only what rows hold can be shown.
+    pub bus: Option<Bus>,
     /// Who may read.
     pub access: Access,
     /// The hosts by which the port is reached.

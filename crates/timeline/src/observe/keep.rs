@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::observe::Observer;
 use crate::progress::Progress;
 use crate::rules;
-use crate::store::StoreError;
+use crate::store::{StoreError, audit};
 
 /// Interval of updating the metrics.
 const METRICS_INTERVAL: Duration = Duration::from_secs(10);
@@ -44,6 +44,11 @@ async fn expire(observer: &Observer) -> Result<(), StoreError> {
     let retention = SignedDuration::try_from(observer.retention).unwrap_or(SignedDuration::MAX);
     let Ok(before) = Timestamp::now().checked_sub(retention) else { return Ok(()) };
     let expired = observer.store.expire(before).await?;
+    // An hour more than an entry is kept for, because the clock of the store may be another one.
+    let kept = SignedDuration::try_from(audit::KEPT).unwrap_or(SignedDuration::MAX);
+    if let Ok(before) = Timestamp::now().checked_sub(kept + SignedDuration::from_hours(1)) {
+        observer.store.expire_audit(before).await?;
+    }
     if expired.days > 0 {
         tracing::info!(
             function = "timeline",

@@ -7,7 +7,9 @@
 //!   it because a stream that was created again counts from 1.
 //! - An expectation that a row has already met is not opened, also if that row came first.
 //! - Rows older than the retention disappear a whole day at a time.
+//! - An entry of the audit log is stored when its call returns, stays as it is, and outlives the rows ([`audit`]).
 
+pub mod audit;
 pub mod error;
 pub mod lease;
 pub mod postgres;
@@ -22,6 +24,7 @@ use jiff::Timestamp;
 
 use crate::row::{Keys, LookupKey, Pointer, RecipientKey, Row, StreamNumber};
 use crate::rules::{Expectation, RuleName, Settlement};
+use crate::store::audit::{AuditEntry, AuditQuery, Audited};
 pub use crate::store::error::StoreError;
 pub use crate::store::lease::Lease;
 
@@ -213,6 +216,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn lease(&self, _stream: StreamNumber) -> Answer<'_, Option<Lease>> {
         Box::pin(async { Ok(Some(Lease::always())) })
     }
+
+    /// Adds an entry to the audit log, and returns its number. Numbers and control characters in its texts are replaced.
+    fn record(&self, entry: AuditEntry) -> Answer<'_, u64>;
+
+    /// Entries of the audit log, from the newest to the oldest.
+    fn audit(&self, query: AuditQuery) -> Answer<'_, Vec<Audited>>;
+
+    /// Removes the entries of the audit log before a time, which must be [`audit::KEPT`] ago. Returns how many.
+    fn expire_audit(&self, before: Timestamp) -> Answer<'_, usize>;
 
     /// What it holds and cannot read, for people: answers lack it. Nothing, unless the engine says otherwise.
     fn unreadable(&self) -> Vec<String> {

@@ -129,6 +129,7 @@ impl Stage {
             store: Arc::new(store.clone()),
             keys: keys.clone(),
             observed,
+            bus: None,
             access,
             hosts: "localhost".parse().unwrap(),
             stop: stop.clone(),

@@ -1,6 +1,7 @@
 //! What every engine of the store promises (the trait's head lists it), proved for each engine, and what only one engine has.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may")]
 
+mod auditing;
 mod engine;
 mod expecting;
 mod expiring;

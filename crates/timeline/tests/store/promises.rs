@@ -38,6 +38,8 @@ macro_rules! promises {
             expiring::days_before_a_time_are_removed_whole,
             expiring::positions_outlive_their_rows,
             expiring::old_expectations_are_removed,
+            auditing::entries_are_listed_newest_first_in_pages_and_stay_after_a_kill,
+            auditing::an_entry_outlives_the_rows_and_is_kept_for_400_days,
         }
     };
     ($engine:expr; $($module:ident :: $name:ident),* $(,)?) => {

@@ -4,6 +4,7 @@
 
 pub mod header;
 pub mod origin;
+pub(crate) mod require;
 pub mod tokens;
 
 use std::net::IpAddr;

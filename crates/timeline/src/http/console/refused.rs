@@ -23,6 +23,9 @@ pub(in crate::http) fn refused(refusal: &Refusal, json: Response) -> Response {
         Refusal::Forbidden(_) => {
             ("Not allowed", "Open the page by one of the hosts of IMCHANNEL_TIMELINE_HOSTS.")
         }
+        Refusal::NeedsRole { .. } => {
+            ("Not allowed", "Sign in with a token of that role, or ask someone who has it.")
+        }
         Refusal::Unavailable(_) | Refusal::TooMany(_) => {
             ("Not available now", "Reload the page in a few seconds.")
         }

@@ -5,6 +5,7 @@
 //! | `rows`, `ids` | rows and the ids by which they are found; one partition a day (UTC), which is dropped whole |
 //! | `positions`, `gaps` | how far each stream is read, and what was missed |
 //! | `expectations` | what is expected |
+//! | `audit` | the audit log |
 //! | `form` | version of the schema, and a check value of the secret of hashes |
 //!
 //! Everything is in the schema `imchannel_timeline`. A batch is one transaction, so that a crash of either side leaves all
@@ -12,6 +13,7 @@
 //! its own to the server: a pooler that gives each transaction another session loses the leases.
 
 mod append;
+mod audit;
 mod columns;
 mod days;
 mod expect;
@@ -26,6 +28,7 @@ use jiff::Timestamp;
 
 use crate::row::{Keys, LookupKey, RecipientKey, Row, StreamNumber};
 use crate::rules::{Expectation, RuleName};
+use crate::store::audit::{AuditEntry, AuditQuery, Audited};
 use crate::store::error::StoreError;
 use crate::store::lease::Lease;
 use crate::store::postgres::columns::nanoseconds;
@@ -114,6 +117,19 @@ impl Store for PostgresStore {
 
     fn size(&self) -> Answer<'_, u64> {
         Box::pin(async move { read::size(&*self.pool.lend().await?).await })
+    }
+
+    fn record(&self, entry: AuditEntry) -> Answer<'_, u64> {
+        let entry = entry.cleaned();
+        Box::pin(async move { audit::add(&*self.pool.lend().await?, &entry).await })
+    }
+
+    fn audit(&self, query: AuditQuery) -> Answer<'_, Vec<Audited>> {
+        Box::pin(async move { audit::list(&*self.pool.lend().await?, query).await })
+    }
+
+    fn expire_audit(&self, before: Timestamp) -> Answer<'_, usize> {
+        Box::pin(async move { audit::expire(&*self.pool.lend().await?, before).await })
     }
 
     fn lease(&self, stream: StreamNumber) -> Answer<'_, Option<Lease>> {

@@ -5,13 +5,17 @@
 use tokio_postgres::{Client, Transaction};
 
 use crate::store::error::{StoreError, StoreFault};
+use crate::store::postgres::audit;
 use crate::store::postgres::lock::{self, Lock};
 
 /// Name of the schema.
 pub(super) const SCHEMA: &str = "imchannel_timeline";
 
 /// What makes each version of the one before. Once released, an entry never changes.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [ROWS, audit::TABLES];
+
+/// Rows and what is known of them.
+const ROWS: &str = "
 CREATE TABLE rows (
   stream int2 NOT NULL, sequence int8 NOT NULL, stored_at int8 NOT NULL, part int8 NOT NULL, kind int2 NOT NULL,
   channel bytea NOT NULL, recipient bytea, blob bytea NOT NULL,
@@ -38,7 +42,7 @@ CREATE TABLE expectations (
 CREATE INDEX ON expectations (rule, due, key, channel);
 CREATE INDEX ON expectations (channel, rule, due, key);
 CREATE INDEX ON expectations (since);
-"];
+";
 
 /// Makes the schema the current one. `check` is a value of the secret of hashes: rows are found only with the secret that
 /// they were written with.

@@ -12,6 +12,8 @@ use crate::store::sqlite::fault;
 const LOCK: &str = "lock";
 /// File of what is expected.
 const OPEN: &str = "open.sqlite";
+/// File of the audit log.
+const AUDIT: &str = "audit.sqlite";
 /// In the name of a damaged file that was moved aside.
 const ASIDE: &str = ".damaged-";
 /// End of the name of a file that is being written.
@@ -51,6 +53,11 @@ impl Folder {
     /// The file of what is expected.
     pub(super) fn open_file(&self) -> PathBuf {
         self.path.join(OPEN)
+    }
+
+    /// The file of the audit log.
+    pub(super) fn audit_file(&self) -> PathBuf {
+        self.path.join(AUDIT)
     }
 
     /// The days that have a file, oldest first.

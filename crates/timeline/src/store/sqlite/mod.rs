@@ -5,6 +5,7 @@
 //! | `2026-11-27.sqlite` | the rows that the streams stored on that day (UTC), their keys, positions and gaps |
 //! | `2026-11-26.filter` | for a day that has ended: whether a key may be in it |
 //! | `open.sqlite` | what is expected, and positions whose day was removed |
+//! | `audit.sqlite` | the audit log |
 //! | `lock` | locked by the process that has the folder |
 //! | `….sqlite.damaged-1764200000` | a file that could not be read at the start or could not be written, as it was |
 //!
@@ -17,6 +18,7 @@
 //! from the position before. Files of a later version, and of other programs, are refused and left as they are.
 
 mod answers;
+mod audit;
 mod catalog;
 mod columns;
 mod day;
@@ -45,7 +47,9 @@ use tracing::warn;
 
 use crate::row::{LookupKey, RecipientKey, Row};
 use crate::rules::{Expectation, RuleName};
+use crate::store::audit::{AuditEntry, AuditQuery, Audited};
 use crate::store::error::{StoreError, StoreFault};
+use crate::store::sqlite::audit::AuditFile;
 use crate::store::sqlite::files::Files;
 use crate::store::sqlite::writer::Writer;
 use crate::store::{
@@ -67,6 +71,7 @@ pub struct SqliteStore {
 struct Inner {
     files: Arc<Files>,
     writer: Mutex<Writer>,
+    audit: AuditFile,
     lookups: Semaphore,
     /// Held while filters are written: one task at a time does.
     closing: Semaphore,
@@ -85,6 +90,7 @@ impl SqliteStore {
             inner: Arc::new(Inner {
                 files: opened.files,
                 writer: Mutex::new(opened.writer),
+                audit: opened.audit,
                 lookups: Semaphore::new(LOOKUPS_MAX),
                 closing: Semaphore::new(1),
                 _lock: opened.lock,
@@ -135,6 +141,15 @@ impl SqliteStore {
         let _turn = self.inner.lookups.acquire().await.map_err(|_| stopped())?;
         let files = Arc::clone(&self.inner.files);
         blocking(move || read(&files)).await
+    }
+
+    /// Works with the audit log.
+    async fn with_audit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AuditFile) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner.audit)).await
     }
 
     /// Works with the writer, when it is free.
@@ -194,6 +209,19 @@ impl Store for SqliteStore {
 
     fn size(&self) -> Answer<'_, u64> {
         Box::pin(self.look_up(|files| files.folder.size()))
+    }
+
+    fn record(&self, entry: AuditEntry) -> Answer<'_, u64> {
+        let entry = entry.cleaned();
+        Box::pin(self.with_audit(move |audit| audit.add(&entry)))
+    }
+
+    fn audit(&self, query: AuditQuery) -> Answer<'_, Vec<Audited>> {
+        Box::pin(self.with_audit(move |audit| audit.list(query)))
+    }
+
+    fn expire_audit(&self, before: Timestamp) -> Answer<'_, usize> {
+        Box::pin(self.with_audit(move |audit| audit.expire(day::nanoseconds(before))))
     }
 
     fn unreadable(&self) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::store::error::{StoreError, StoreFault};
+use crate::store::sqlite::audit;
 use crate::store::sqlite::fault::{self, Sql};
 
 /// `application_id` of the files: `imTL`.
@@ -76,6 +77,8 @@ pub(super) enum Form {
     Day,
     /// What is expected. A transaction is on the disk when it ends.
     Open,
+    /// The audit log. A transaction is on the disk when it ends.
+    Audit,
 }
 
 /// Why a file was not opened.
@@ -119,7 +122,7 @@ pub(super) fn reader(path: &Path) -> Sql<Connection> {
 fn prepare_writer(connection: &mut Connection, form: Form, is_new: bool) -> Sql<()> {
     let synchronous = match form {
         Form::Day => "NORMAL",
-        Form::Open => "FULL",
+        Form::Open | Form::Audit => "FULL",
     };
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "synchronous", synchronous)?;
@@ -134,6 +137,7 @@ fn prepare_writer(connection: &mut Connection, form: Form, is_new: bool) -> Sql<
     transaction.execute_batch(match form {
         Form::Day => DAY,
         Form::Open => OPEN,
+        Form::Audit => audit::TABLES,
     })?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORM)?;

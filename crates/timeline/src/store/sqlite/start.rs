@@ -10,6 +10,7 @@ use tracing::error;
 
 use crate::store::Position;
 use crate::store::error::StoreError;
+use crate::store::sqlite::audit::AuditFile;
 use crate::store::sqlite::catalog::Catalog;
 use crate::store::sqlite::day::Day;
 use crate::store::sqlite::fault;
@@ -29,6 +30,8 @@ pub(super) struct Opened {
     pub(super) files: Arc<Files>,
     /// Their writer.
     pub(super) writer: Writer,
+    /// The audit log.
+    pub(super) audit: AuditFile,
     /// The folder is this process's for as long as it is open.
     pub(super) lock: File,
 }
@@ -37,14 +40,8 @@ pub(super) struct Opened {
 pub(super) fn open(path: PathBuf) -> Result<Opened, StoreError> {
     let (folder, lock) = Folder::take(path)?;
     folder.remove_partial()?;
-    let open_path = folder.open_file();
-    let open = match OpenFile::open(&open_path) {
-        Err(Refusal::Damaged(failure)) => {
-            move_aside(&folder, &open_path, &failure)?;
-            OpenFile::open(&open_path)?
-        }
-        opened => opened?,
-    };
+    let open = open_or_replace(&folder, &folder.open_file(), OpenFile::open)?;
+    let audit = open_or_replace(&folder, &folder.audit_file(), AuditFile::open)?;
     let mut positions = open.positions()?;
     let catalog = Catalog::default();
     for day in folder.days()? {
@@ -60,7 +57,22 @@ pub(super) fn open(path: PathBuf) -> Result<Opened, StoreError> {
     }
     let files = Arc::new(Files { folder, catalog, readers: Readers::default() });
     let writer = Writer::new(Arc::clone(&files), open, open::latest(positions));
-    Ok(Opened { files, writer, lock })
+    Ok(Opened { files, writer, audit, lock })
+}
+
+/// Opens a file; if it is damaged, moves it aside and makes a new one.
+fn open_or_replace<T>(
+    folder: &Folder,
+    path: &Path,
+    open: fn(&Path) -> Result<T, Refusal>,
+) -> Result<T, StoreError> {
+    match open(path) {
+        Err(Refusal::Damaged(failure)) => {
+            move_aside(folder, path, &failure)?;
+            Ok(open(path)?)
+        }
+        opened => Ok(opened?),
+    }
 }
 
 struct ReadDay {

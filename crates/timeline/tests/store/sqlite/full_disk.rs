@@ -13,8 +13,8 @@ use crate::sample::{batch, event, found};
 
 /// Folder on a small disk, for the process that [`a_full_disk_loses_nothing`] starts.
 const FOLDER: &str = "IMCHANNEL_TEST_SMALL_DISK";
-/// Bytes of what takes the last room.
-const BALLAST_BYTES: usize = 256 * 1024;
+/// Bytes of what takes the last room: more than a batch needs.
+const BALLAST_BYTES: usize = 512 * 1024;
 
 /// Runs [`on_a_small_disk`] in a process whose folder is a tmpfs, in a user namespace.
 #[test]
