@@ -39,6 +39,7 @@ use bus::needs::{Needs, StreamUse};
 use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, WEBHOOKS};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
+use service::failures::FailedCredentials;
 use service::http::HttpServer;
 use service::process::Service;
 use service::{ProcessContext, ServiceContext};
@@ -105,12 +106,12 @@ async fn serve(
         retention: settings.retention,
         times: settings.times,
         admin_urls: settings.admin_urls,
-        metrics,
+        metrics: Arc::clone(&metrics),
         stop: stop.clone(),
     };
     let observed = observe::start(&observer);
     require(&context, &observed);
-    let HttpSettings { access, hosts, .. } = settings.http;
+    let HttpSettings { access, hosts, addresses, drain_delay, .. } = settings.http;
     let access = access.follow(&stop);
     let state = ApiState {
         store,
@@ -118,11 +119,14 @@ async fn serve(
         observed,
         bus: Some(bus),
         access,
+        failed: Arc::new(FailedCredentials::new(metrics.port.clone(), addresses.log)),
         hosts,
         stop: stop.clone(),
         now: Timestamp::now,
     };
-    service::http::serve(listener, http::router(state), HttpServer::default(), stop, context.grace).await;
+    let server =
+        HttpServer { drain_delay, addresses, metrics: metrics.port.clone(), ..HttpServer::default() };
+    service::http::serve(listener, http::router(state), server, stop, context.grace).await;
     Ok(())
 }
 

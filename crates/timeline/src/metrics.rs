@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use service::Histogram;
+use service::limits::PortMetrics;
 
 use crate::progress::Progress;
 use crate::row::{RowKind, StreamNumber};
@@ -46,6 +47,8 @@ struct ChannelLabels {
 /// The metrics of the timeline.
 #[derive(Debug)]
 pub(crate) struct TimelineMetrics {
+    /// Connections, limits and wrong tokens of the port.
+    pub(crate) port: PortMetrics,
     rows: Family<KindLabels, Counter>,
     behind: Family<StreamLabels, Gauge>,
     read_until: Family<StreamLabels, Gauge>,
@@ -62,6 +65,7 @@ impl TimelineMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("timeline");
         let metrics = Self {
+            port: PortMetrics::register(registry),
             rows: Family::default(),
             behind: Family::default(),
             read_until: Family::default(),

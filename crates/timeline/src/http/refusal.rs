@@ -13,6 +13,9 @@ use crate::store::{StoreError, error::StoreFault};
 /// Value of `Retry-After` while the store or a place is not available, in seconds.
 const RETRY_AFTER_S: &str = "5";
 
+/// Value of `WWW-Authenticate`.
+pub(crate) const BEARER: &str = "Bearer realm=\"imchannel timeline\"";
+
 static STORE_ERRORS: RateLimitedLog = RateLimitedLog::new();
 
 /// Why a request is not served.
@@ -145,9 +148,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = self.status();
         let header = match &self {
-            Self::Unauthorized(_) => {
-                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"imchannel timeline\"")))
-            }
+            Self::Unauthorized(_) => Some((WWW_AUTHENTICATE, HeaderValue::from_static(BEARER))),
             Self::TooMany(_) | Self::Unavailable(_) => {
                 Some((RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S)))
             }

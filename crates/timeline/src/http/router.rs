@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use service::Caller;
+use service::failures::ResponseDelay;
 
+use crate::http::access::current::{self, SignedIn};
+use crate::http::access::until::Until;
+use crate::http::access::{Access, NotKnown};
 use crate::http::console;
 use crate::http::refusal::Refusal;
 use crate::http::routes::{channels, live, messages, problems, searches, timeline};
@@ -48,23 +52,47 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
 /// Serves only who may read, in time, and lets no one keep the answer.
 async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let takes_page = takes_page(&request);
-    let mut response = match admitted(&shared, request) {
-        Ok(request) => match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Refusal::Unavailable("timed out waiting for the store".to_owned()).into_response(),
-        },
-        Err(refusal) => refusal.into_response(),
+    let is_asset = request.uri().path().starts_with(console::ASSETS);
+    let asked = console::Asked::of(&request);
+    let mut response = match admitted(&shared, request).await {
+        Ok(request) => {
+            let who = request.extensions().get::<SignedIn>().cloned();
+            current::answering(who, answer(request, next, takes_page)).await
+        }
+        Err(refused) if takes_page => page(&shared, &asked, refused),
+        Err(refused) => refused,
     };
-    if takes_page && let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        response = console::refused(&refusal, response);
-    }
     let headers = response.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Server-sent events come with another value.
+    if !is_asset || !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY));
     // With `no-referrer`, browsers send the forms of the pages with `Origin: null`, which is refused.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
+}
+
+/// The answer to a request that may be served.
+async fn answer(request: Request, next: Next, takes_page: bool) -> Response {
+    let mut response = match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::Unavailable("timed out waiting for the store".to_owned()).into_response(),
+    };
+    if takes_page && let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        response = console::refused(&refusal, response);
+    }
+    response
+}
+
+/// A refusal for a browser: the form of signing in, if that is what it needs.
+fn page(shared: &Shared, asked: &console::Asked, mut refused: Response) -> Response {
+    let Some(refusal) = refused.extensions_mut().remove::<Refusal>() else { return refused };
+    match (&refusal, &shared.api.access) {
+        (Refusal::Unauthorized(_), Access::Tokens(_)) => asked.page(),
+        _ => console::refused(&refusal, refused),
+    }
 }
 
 /// Whether a browser asks for a page, so that an error is one too.
@@ -73,12 +101,43 @@ fn takes_page(request: &Request) -> bool {
     !request.uri().path().starts_with("/v1/") && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// The request with its user.
-fn admitted(shared: &Shared, mut request: Request) -> Result<Request, Refusal> {
-    shared.api.hosts.check(&request).map_err(Refusal::Forbidden)?;
-    let peer = request.extensions().get::<Caller>().map(Caller::peer);
-    let user = shared.api.access.user(request.headers(), peer);
-    let user = user.map_err(|unknown| Refusal::Unauthorized(unknown.0))?;
-    request.extensions_mut().insert(user);
-    Ok(request)
+/// The request with its user, or why it is not served.
+async fn admitted(shared: &Shared, mut request: Request) -> Result<Request, Response> {
+    if let Err(fault) = shared.api.hosts.check(&request) {
+        return Err(Refusal::Forbidden(fault).into_response());
+    }
+    match shared.api.access.identify(&shared.sessions, &request) {
+        Ok(identity) => {
+            let has_session = matches!(identity.until, Until::Session { .. });
+            let extensions = request.extensions_mut();
+            extensions.insert(SignedIn { user: identity.user.clone(), has_session });
+            extensions.insert(identity.user);
+            extensions.insert(identity.until);
+            Ok(request)
+        }
+        Err(unknown) if unknown != NotKnown::WrongToken && is_for_everyone(shared, &request) => Ok(request),
+        Err(unknown) => {
+            let mut response = Refusal::Unauthorized(unknown.detail()).into_response();
+            let caller = request.extensions().get::<Caller>().cloned();
+            if unknown == NotKnown::WrongToken && delayed(shared, caller).await {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Err(response)
+        }
+    }
+}
+
+/// Counts a wrong token. After too many from one address it waits, and the connection is to be closed.
+async fn delayed(shared: &Shared, caller: Option<Caller>) -> bool {
+    let Some(caller) = caller else { return false };
+    let delay = shared.api.failed.count(&caller, console::FAILED_TARGET);
+    delay.wait().await;
+    delay == ResponseDelay::Delayed
+}
+
+/// Whether a path is also for those who have not signed in: the form, and the files of the pages.
+fn is_for_everyone(shared: &Shared, request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_form = path == console::SIGN_IN && matches!(shared.api.access, Access::Tokens(_));
+    is_form || (path.starts_with(console::ASSETS) && request.method() == Method::GET)
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::http::HeaderName;
 use service::addresses::Proxies;
-use service::{ConfigReader, Setting, example_secrets};
+use service::{Addresses, ConfigReader, Setting, example_secrets, http};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::access::origin::Hosts;
@@ -58,8 +59,20 @@ pub static HOSTS: Setting = Setting::new(
 );
 
 /// Every setting of the port.
-pub static ALL: [&Setting; 8] =
-    [&LISTEN, &ACCESS, &TOKENS_FILE, &USER_HEADER, &USER_PROXIES, &UNMASK_USERS, &OPERATOR_USERS, &HOSTS];
+pub static ALL: [&Setting; 12] = [
+    &LISTEN,
+    &ACCESS,
+    &TOKENS_FILE,
+    &USER_HEADER,
+    &USER_PROXIES,
+    &UNMASK_USERS,
+    &OPERATOR_USERS,
+    &HOSTS,
+    Addresses::SETTINGS[0],
+    Addresses::SETTINGS[1],
+    Addresses::SETTINGS[2],
+    &http::DRAIN_DELAY,
+];
 
 /// Settings of the port.
 #[derive(Debug, Clone)]
@@ -70,6 +83,10 @@ pub struct HttpSettings {
     pub hosts: Hosts,
     /// Who may read.
     pub access: AccessSettings,
+    /// The proxies in front, and limits of each address.
+    pub addresses: Addresses,
+    /// Time for which requests are still accepted after a stop.
+    pub drain_delay: Duration,
 }
 
 /// Who may read, before the file of tokens is followed.
@@ -99,6 +116,8 @@ impl HttpSettings {
     pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let listen = reader.value::<SocketAddr>(&LISTEN);
         let hosts = reader.value(&HOSTS);
+        let addresses = Addresses::read(reader);
+        let drain_delay = http::read_drain_delay(reader);
         let access = match reader.text(&ACCESS)?.as_str() {
             "none" => {
                 if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
@@ -118,7 +137,13 @@ impl HttpSettings {
                 None
             }
         };
-        Some(Self { listen: listen?, hosts: hosts?, access: access? })
+        Some(Self {
+            listen: listen?,
+            hosts: hosts?,
+            access: access?,
+            addresses: addresses?,
+            drain_delay: drain_delay?,
+        })
     }
 }
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bus::Bus;
 use jiff::Timestamp;
+use service::failures::FailedCredentials;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::access::Access;
 use crate::http::access::origin::Hosts;
+use crate::http::access::sessions::Sessions;
 use crate::http::searches::Searches;
 use crate::life::View;
 use crate::observed::Observed;
@@ -28,6 +30,8 @@ pub struct ApiState {
     pub bus: Option<Bus>,
     /// Who may read.
     pub access: Access,
+    /// Counts wrong tokens, and delays their answers.
+    pub failed: Arc<FailedCredentials>,
     /// The hosts by which the port is reached.
     pub hosts: Hosts,
     /// Ends live streams when the process stops.
@@ -52,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) api: ApiState,
     /// The searches by number.
     pub(crate) searches: Searches,
+    /// The sessions of browsers.
+    pub(crate) sessions: Sessions,
     /// A place for each client that follows new rows.
     pub(crate) live_clients: Arc<Semaphore>,
 }
@@ -60,7 +66,7 @@ impl Shared {
     /// Without searches and clients.
     pub(crate) fn new(api: ApiState) -> Self {
         let live_clients = Arc::new(Semaphore::new(LIVE_CLIENTS_MAX));
-        Self { api, searches: Searches::default(), live_clients }
+        Self { api, searches: Searches::default(), sessions: Sessions::default(), live_clients }
     }
 
     /// What is known now.

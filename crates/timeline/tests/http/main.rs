@@ -8,4 +8,5 @@ mod live;
 mod lists;
 mod look_ups;
 mod problems;
+mod sign_in;
 mod stage;

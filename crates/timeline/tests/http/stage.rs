@@ -14,6 +14,9 @@ use proto::v1::{ReportStatus, SendOutcome};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::Caller;
+use service::addresses::LogAddresses;
+use service::failures::FailedCredentials;
+use service::limits::PortMetrics;
 use timeline::admin::AdminView;
 use timeline::health::{Health, Lanes};
 use timeline::http::access::Access;
@@ -131,7 +134,8 @@ impl Stage {
             observed,
             bus: None,
             access,
-            hosts: "localhost".parse().unwrap(),
+            failed: Arc::new(FailedCredentials::new(PortMetrics::default(), LogAddresses::Masked)),
+            hosts: "localhost,timeline.example".parse().unwrap(),
             stop: stop.clone(),
             now,
         });

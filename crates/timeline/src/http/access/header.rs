@@ -27,7 +27,7 @@ impl UserHeader {
     /// The user whom a proxy names.
     pub(in crate::http) fn user(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<User, NotKnown> {
         if !peer.is_some_and(|peer| self.proxies.contains(peer)) {
-            return Err(NotKnown(
+            return Err(NotKnown::Absent(
                 "call the timeline through its proxy: this address is not in IMCHANNEL_TIMELINE_USER_PROXIES",
             ));
         }
@@ -35,12 +35,14 @@ impl UserHeader {
         let value = values.next().and_then(|value| value.to_str().ok()).map(str::trim);
         // Two values would mean that the proxy passed on a caller's.
         let (Some(name), None) = (value, values.next()) else {
-            return Err(NotKnown(
+            return Err(NotKnown::Absent(
                 "the proxy names no user, or two, in the header of IMCHANNEL_TIMELINE_USER_HEADER",
             ));
         };
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err(NotKnown("the proxy names a user without a name, or with one that is too long"));
+            return Err(NotKnown::Absent(
+                "the proxy names a user without a name, or with one that is too long",
+            ));
         }
         let role = self.roles.get(name).copied().unwrap_or(Role::Viewer);
         Ok(User { name: name.to_owned(), role })

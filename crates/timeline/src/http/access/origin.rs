@@ -2,6 +2,7 @@
 //! who may: neither under a name of its own that it points here (DNS rebinding: `Host` must be on a list), nor by a form
 //! (`Origin` and `Sec-Fetch-Site`).
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -73,6 +74,24 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
         return None;
     }
     value.to_str().ok()?.parse().ok()
+}
+
+/// Whether a request was sent to a loopback address or to a name of this machine.
+pub(in crate::http) fn is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
+    host(uri, headers).is_some_and(|host| {
+        let host = plain(host.host());
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
+/// Whether the page that sent a request was loaded by HTTPS, as its browser says.
+pub(in crate::http) fn is_https(headers: &HeaderMap) -> bool {
+    headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"))
+}
+
+/// Whether a link on a page of another site leads here, as the browser says. It leaves out cookies then.
+pub(in crate::http) fn is_from_another_site(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site" || site == "same-site")
 }
 
 /// Whether a method changes nothing (RFC 9110, section 9.2.1).

@@ -1,4 +1,4 @@
-//! Bearer tokens. Each line of their file is a role, a name and a token, apart by spaces:
+//! Tokens. Each line of their file is a role, a name and a token, apart by spaces:
 //!
 //! ```text
 //! # dashboards of the supervisors
@@ -10,6 +10,7 @@
 //! The file is read again when it changes.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,12 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use channel::Secret;
 use service::example_secrets;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::access::{NotKnown, Role, User};
+use crate::http::access::{Role, User};
 
 /// Shortest token, in characters. A shorter one could be guessed.
 const LENGTH_MIN: usize = 16;
@@ -38,6 +40,33 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 struct Entry {
     user: User,
     token: Secret,
+    digest: TokenDigest,
+}
+
+/// The SHA-256 of a token, by which sessions and live streams refer to it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(in crate::http) struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// The digest of a token.
+    pub(in crate::http) fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest(***)")
+    }
+}
+
+/// A token that is in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::http) struct Known {
+    /// Whose it is.
+    pub(in crate::http) user: User,
+    /// Its digest.
+    pub(in crate::http) digest: TokenDigest,
 }
 
 /// A file of tokens.
@@ -145,7 +174,8 @@ fn parse(text: &str, takes_examples: bool) -> Result<Vec<Entry>, String> {
             return Err(format!("line {number}: the token is in an earlier line too"));
         }
         let user = User { name: name.to_owned(), role };
-        entries.push(Entry { user, token: Secret::new(token.as_bytes()) });
+        let digest = TokenDigest::of(token.as_bytes());
+        entries.push(Entry { user, token: Secret::new(token.as_bytes()), digest });
     }
     match entries.len() {
         0 => Err("contains no token".to_owned()),
@@ -155,20 +185,37 @@ fn parse(text: &str, takes_examples: bool) -> Result<Vec<Entry>, String> {
 }
 
 impl Tokens {
-    /// Whose token the header `Authorization` has. All comparisons take constant time.
-    pub(in crate::http) fn user(&self, headers: &HeaderMap) -> Result<User, NotKnown> {
-        let header = headers.get(AUTHORIZATION).map(axum::http::HeaderValue::as_bytes);
-        let presented =
-            header.and_then(bearer).ok_or(NotKnown("send a token: Authorization: Bearer TOKEN"))?;
+    /// The token that was presented. All comparisons take constant time.
+    pub(in crate::http) fn find(&self, presented: &[u8]) -> Option<Known> {
         let entries = Arc::clone(&self.0.borrow());
         let mut found = None;
         for entry in entries.iter() {
             if bool::from(presented.ct_eq(entry.token.expose())) {
-                found = Some(entry.user.clone());
+                found = Some(Known { user: entry.user.clone(), digest: entry.digest.clone() });
             }
         }
-        found.ok_or(NotKnown("the token is not valid"))
+        found
     }
+
+    /// Whose token has this digest; `None` if it is no longer in the file.
+    pub(in crate::http) fn of_digest(&self, digest: &TokenDigest) -> Option<User> {
+        self.0.borrow().iter().find(|entry| entry.digest == *digest).map(|entry| entry.user.clone())
+    }
+
+    /// Returns when a token is no longer in the file.
+    pub(in crate::http) async fn removed(self, digest: TokenDigest) {
+        let mut changes = self.0;
+        let is_removed = |entries: &Arc<Vec<Entry>>| entries.iter().all(|entry| entry.digest != digest);
+        if changes.wait_for(is_removed).await.is_err() {
+            // The file is no longer followed: the service stops.
+            std::future::pending().await
+        }
+    }
+}
+
+/// The token of the header `Authorization`; `None` if there is none.
+pub(in crate::http) fn bearer_of(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(AUTHORIZATION).map(axum::http::HeaderValue::as_bytes).and_then(bearer)
 }
 
 /// The token of `Bearer TOKEN` (RFC 9110, section 11.1: the scheme in any case).
@@ -214,21 +261,19 @@ mod tests {
         let tokens = TokenFile::open(path.clone(), false).unwrap().follow(stop.clone());
         let user = |header: &str| {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, header.parse().unwrap())]);
-            tokens.user(&headers).ok().map(|user| (user.name, user.role))
+            let known = tokens.find(bearer_of(&headers)?)?;
+            assert_eq!(tokens.of_digest(&known.digest).as_ref(), Some(&known.user));
+            Some((known.user.name, known.user.role))
         };
         assert_eq!(user(&format!("Bearer {A}")), Some(("wall".to_owned(), Role::Viewer)));
         assert_eq!(user(&format!("bearer  {B} ")), Some(("on-call".to_owned(), Role::Operator)));
         for wrong in ["", "Bearer", "Bearer ", A, "Bearer token-of-the-viewer", "Basic dG9rZW4="] {
             assert_eq!(user(wrong), None, "{wrong}");
         }
-        assert_eq!(
-            tokens.user(&HeaderMap::new()).unwrap_err(),
-            NotKnown("send a token: Authorization: Bearer TOKEN")
-        );
+        assert_eq!(bearer_of(&HeaderMap::new()), None);
         assert!(!format!("{tokens:?}").contains(A));
-        let mut changes = tokens.0.clone();
         std::fs::write(&path, format!("operator on-call {B}\n")).unwrap();
-        changes.changed().await.unwrap();
+        tokens.clone().removed(TokenDigest::of(A.as_bytes())).await;
         assert_eq!(user(&format!("Bearer {A}")), None);
         assert_eq!(user(&format!("Bearer {B}")), Some(("on-call".to_owned(), Role::Operator)));
         stop.cancel();

@@ -3,7 +3,8 @@
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::http::console::assets;
+use crate::http::access::current;
+use crate::http::console::{assets, sign_in};
 
 /// htmx evaluates no text as code, writes no styles, keeps no page and asks no other host.
 const HTMX: &str =
@@ -66,14 +67,17 @@ fn header(section: Section) -> Markup {
         header class="head" {
             div class="head-in" {
                 a class="brand" href="/" { (MARK) span { "imchannel" } }
-                nav aria-label="Main" {
-                    ul {
-                        @for (of, path, name) in ENTRIES {
-                            li { a href=(path) aria-current=[(of == section).then_some("page")] { (name) } }
+                @if current::signed_in().is_some() {
+                    nav aria-label="Main" {
+                        ul {
+                            @for (of, path, name) in ENTRIES {
+                                li { a href=(path) aria-current=[(of == section).then_some("page")] { (name) } }
+                            }
                         }
                     }
+                    @if section != Section::Home { (search(false)) }
+                    (sign_in::who())
                 }
-                @if section != Section::Home { (search(false)) }
             }
         }
     }

@@ -7,6 +7,7 @@ use axum::http::Uri;
 use axum::response::Response;
 use maud::{Markup, html};
 
+use crate::http::access::until::Until;
 use crate::http::answer::LiveAnswer;
 use crate::http::console::layout::{self, Section};
 use crate::http::console::parts;
@@ -40,8 +41,12 @@ pub(super) async fn page(uri: Uri) -> Response {
 }
 
 /// `GET /live/rows`
-pub(super) async fn rows(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Refusal> {
-    live::events(&shared, &uri, |live| match live {
+pub(super) async fn rows(
+    State(shared): State<Arc<Shared>>,
+    until: Until,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    live::events(&shared, &uri, until, |live| match live {
         Live::Row(row) => ("row", self::row(&row).into_string()),
         Live::Missed(missed) => {
             let text = html! { li class="step open" { div class="live-row" { "This page was too slow: " (missed.rows) " rows are left out." } } };

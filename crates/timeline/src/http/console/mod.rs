@@ -17,6 +17,8 @@ mod list;
 mod export;
 mod messages;
 mod problems;
+mod form;
+mod sign_in;
 mod search;
 mod live;
 mod refused;
@@ -27,7 +29,11 @@ use axum::Router;
 use axum::routing::{get, post};
 
 pub(super) use crate::http::console::refused::refused;
+pub(super) use crate::http::console::sign_in::{Asked, FAILED_TARGET, PATH as SIGN_IN};
 use crate::http::state::Shared;
+
+/// The paths of files that everyone may load: they are the same in every installation.
+pub(super) const ASSETS: &str = "/assets/";
 
 /// The paths of the pages.
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -44,5 +50,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/searches/{id}", get(search::page))
         .route("/live", get(live::page))
         .route("/live/rows", get(live::rows))
+        .route(SIGN_IN, get(sign_in::page).post(sign_in::create))
+        .route("/sign-out", post(sign_in::end))
         .route("/assets/{hash}/{name}", get(assets::file))
 }

@@ -15,11 +15,9 @@ pub(in crate::http) fn refused(refusal: &Refusal, json: Response) -> Response {
     let (title, advice) = match refusal {
         Refusal::NotFound { .. } => ("Nothing found", "Check the id, or search for the customer's number."),
         Refusal::NoPath => ("No such page", "Go to the overview, or search for an id."),
-        Refusal::Unauthorized(_) => (
-            "Not signed in",
-            "Browsers reach this page through a proxy that signs users in (timeline-access 'header'). \
-             With a token, use the command imchannel trace or the JSON interface.",
-        ),
+        Refusal::Unauthorized(_) => {
+            ("Not signed in", "Open this page through the proxy that signs users in.")
+        }
         Refusal::Forbidden(_) => {
             ("Not allowed", "Open the page by one of the hosts of IMCHANNEL_TIMELINE_HOSTS.")
         }

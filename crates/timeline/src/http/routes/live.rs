@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,6 +19,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::access::until::Until;
 use crate::http::answer::{self, LiveAnswer, MissedAnswer, ReadUntil};
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
@@ -46,15 +48,18 @@ struct Follower {
     /// The first event.
     first: Option<Live>,
     stop: CancellationToken,
+    /// Ends when the user may no longer read.
+    ended: BoxFuture<'static, ()>,
     _place: OwnedSemaphorePermit,
 }
 
 /// `GET /v1/live`
 pub(in crate::http) async fn follow(
     State(shared): State<Arc<Shared>>,
+    until: Until,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    events(&shared, &uri, |live| match live {
+    events(&shared, &uri, until, |live| match live {
         Live::ReadUntil(read_until) => ("read_until", json(&read_until)),
         Live::Row(row) => ("row", json(&row)),
         Live::Missed(missed) => ("missed", json(&missed)),
@@ -65,6 +70,7 @@ pub(in crate::http) async fn follow(
 pub(in crate::http) fn events(
     shared: &Shared,
     uri: &Uri,
+    until: Until,
     write: fn(Live) -> (&'static str, String),
 ) -> Result<Response, Refusal> {
     let mut parameters = Parameters::of(uri.query());
@@ -80,6 +86,7 @@ pub(in crate::http) fn events(
         channel,
         first: Some(Live::ReadUntil(answer::read_until(&shared.view().progress))),
         stop: shared.api.stop.clone(),
+        ended: Box::pin(until.ended()),
         _place: place,
     };
     let events = stream::unfold(follower, move |mut follower| async move {
@@ -90,7 +97,7 @@ pub(in crate::http) fn events(
 }
 
 impl Follower {
-    /// The next event; `None` when the service stops.
+    /// The next event; `None` when the service stops, or the user may no longer read.
     async fn next(&mut self) -> Option<Live> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -98,6 +105,7 @@ impl Follower {
         loop {
             let next = tokio::select! {
                 () = self.stop.cancelled() => return None,
+                () = &mut self.ended => return None,
                 next = self.rows.recv() => next,
             };
             match next {
