@@ -118,6 +118,7 @@ async fn serve(
         keys,
         observed,
         bus: Some(bus),
+        bodies: settings.bodies,
         access,
         failed: Arc::new(FailedCredentials::new(metrics.port.clone(), addresses.log)),
         hosts,

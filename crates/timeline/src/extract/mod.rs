@@ -15,6 +15,7 @@ mod events;
 mod personal;
 mod text;
 mod webhooks;
+mod whole;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use channel::Channels;
 use jiff::Timestamp;
 
 use crate::extract::address::Address;
+pub use crate::extract::whole::whole;
 use crate::row::{IdKind, Keys, Link, Pointer, Recipient, Row, StreamNumber, shown};
 
 /// Summary of a message that cannot be decoded.

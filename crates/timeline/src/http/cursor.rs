@@ -76,6 +76,19 @@ impl<'k> Cursors<'k> {
         Ok((time_of(time)?, LookupKey(key.try_into().map_err(|_| Forged)?)))
     }
 
+    /// The cursor of a number in the order of the audit log.
+    pub(crate) fn at_number(&self, number: u64) -> String {
+        self.signed(number.to_be_bytes().to_vec())
+    }
+
+    /// The number of a cursor.
+    ///
+    /// # Errors
+    /// [`Forged`] when it is not one of this list.
+    pub(crate) fn number(&self, cursor: &str) -> Result<u64, Forged> {
+        self.checked(cursor).map(u64::from_be_bytes)
+    }
+
     fn signed(&self, mut bytes: Vec<u8>) -> String {
         bytes.extend(self.signature(&bytes));
         URL_SAFE_NO_PAD.encode(bytes)
@@ -130,6 +143,8 @@ mod tests {
             let order = (due, keys.id("a"));
             assert_eq!(list.due(&list.at_due(order)), Ok(order));
         }
+        assert_eq!(list.number(&list.at_number(7)), Ok(7));
+        assert_eq!(list.number(&cursor), Err(Forged));
     }
 
     proptest! {

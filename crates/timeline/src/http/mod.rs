@@ -8,6 +8,7 @@ pub mod access;
 pub mod answer;
 pub mod settings;
 pub mod state;
+mod contents;
 mod cursor;
 mod headlines;
 mod parameters;

@@ -20,7 +20,7 @@ use crate::http::access::until::Until;
 use crate::http::access::{Access, NotKnown};
 use crate::http::console;
 use crate::http::refusal::Refusal;
-use crate::http::routes::{channels, live, messages, problems, searches, timeline};
+use crate::http::routes::{audit, channels, live, messages, problems, searches, timeline, unmask};
 use crate::http::state::{ApiState, Shared};
 
 /// Timeout of an answer, or of the first byte of a live stream.
@@ -39,6 +39,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/channels", get(channels::list))
         .route("/v1/channels/{channel}", get(channels::one))
         .route("/v1/live", get(live::follow))
+        .route("/v1/unmask", post(unmask::create))
+        .route("/v1/audit", get(audit::list))
         .fallback(|| async { Refusal::NoPath })
         .method_not_allowed_fallback(|| async { Refusal::Method })
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))

@@ -8,6 +8,7 @@ use service::failures::FailedCredentials;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::extract::Bodies;
 use crate::http::access::Access;
 use crate::http::access::origin::Hosts;
 use crate::http::access::sessions::Sessions;
@@ -28,6 +29,8 @@ pub struct ApiState {
     pub observed: Observed,
     /// Reads the messages behind rows. Without it only what rows hold can be shown.
     pub bus: Option<Bus>,
+    /// What rows keep of messages. Where they keep them as they are, they are shown only unmasked.
+    pub bodies: Bodies,
     /// Who may read.
     pub access: Access,
     /// Counts wrong tokens, and delays their answers.

@@ -10,3 +10,4 @@ mod look_ups;
 mod problems;
 mod sign_in;
 mod stage;
+mod unmask;

@@ -1,8 +1,9 @@
 //! The answers as JSON. The service writes them and the command line reads them, so that both have the same types.
 //!
-//! A field is only ever added: a reader skips what it does not know. Nothing in an answer is personal: ids and recipients are
-//! those that rows show.
+//! A field is only ever added: a reader skips what it does not know. Nothing in an answer but that of `POST /v1/unmask` is personal:
+//! ids and recipients are those that rows show.
 
+mod audit;
 mod channels;
 mod from;
 mod problem;
@@ -11,6 +12,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::http::answer::audit::{
+    AuditAnswer, AuditEntryAnswer, UnmaskAnswer, UnmaskRequest, UnmaskedAnswer,
+};
 pub use crate::http::answer::channels::{
     AdminPortAnswer, ChannelAnswer, ChannelHealthAnswer, ChannelsAnswer, HaltedAnswer, LaneAnswer,
     LastAnswer, NotReadAnswer, PasswordAnswer, ProblemCountAnswer, RefusedAnswer, ResultAnswer,

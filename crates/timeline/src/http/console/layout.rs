@@ -3,8 +3,8 @@
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::http::access::current;
-use crate::http::console::{assets, sign_in};
+use crate::http::access::{Role, current};
+use crate::http::console::{assets, audit, sign_in};
 
 /// htmx evaluates no text as code, writes no styles, keeps no page and asks no other host.
 const HTMX: &str =
@@ -18,6 +18,7 @@ pub(super) enum Section {
     Problems,
     Channels,
     Live,
+    Audit,
     Other,
 }
 
@@ -27,6 +28,7 @@ const ENTRIES: [(Section, &str, &str); 5] = [
     (Section::Problems, "/problems", "Problems"),
     (Section::Channels, "/channels", "Channels"),
     (Section::Live, "/live", "Live"),
+    (Section::Audit, audit::PATH, "Audit"),
 ];
 
 /// A whole page.
@@ -70,7 +72,7 @@ fn header(section: Section) -> Markup {
                 @if current::signed_in().is_some() {
                     nav aria-label="Main" {
                         ul {
-                            @for (of, path, name) in ENTRIES {
+                            @for (of, path, name) in ENTRIES.into_iter().filter(|(of, ..)| may_open(*of)) {
                                 li { a href=(path) aria-current=[(of == section).then_some("page")] { (name) } }
                             }
                         }
@@ -81,6 +83,11 @@ fn header(section: Section) -> Markup {
             }
         }
     }
+}
+
+/// Whether the user may open the pages of an entry.
+fn may_open(section: Section) -> bool {
+    section != Section::Audit || current::signed_in().is_some_and(|who| who.user.role >= Role::Unmask)
 }
 
 /// The mark of the product.

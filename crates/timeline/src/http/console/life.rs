@@ -12,6 +12,7 @@ use crate::http::console::layout::{self, Section};
 use crate::http::console::parts;
 use crate::http::console::query::{Query, encoded};
 use crate::http::console::step;
+use crate::http::console::unmask;
 use crate::http::console::words::visible;
 use crate::http::refusal::Refusal;
 use crate::http::routes::timeline;
@@ -104,6 +105,7 @@ fn body(life: &LifeAnswer, asked: &str, is_one_of_several: bool) -> Markup {
         @for missing in &life.missing { (parts::missing(missing)) }
         h3 class="section-title" { "Timeline" }
         ol class="steps" { @for row in &life.rows { (step::step(row)) } }
+        (unmask::form(pointer))
         @if !life.notes.is_empty() { ul class="notes" { @for note in &life.notes { li { (visible(&note.text)) } } } }
     }
 }

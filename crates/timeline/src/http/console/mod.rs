@@ -18,6 +18,8 @@ mod export;
 mod messages;
 mod problems;
 mod form;
+mod audit;
+mod unmask;
 mod sign_in;
 mod search;
 mod live;
@@ -51,6 +53,8 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/live", get(live::page))
         .route("/live/rows", get(live::rows))
         .route(SIGN_IN, get(sign_in::page).post(sign_in::create))
+        .route("/unmask", post(unmask::create))
+        .route(audit::PATH, get(audit::page))
         .route("/sign-out", post(sign_in::end))
         .route("/assets/{hash}/{name}", get(assets::file))
 }

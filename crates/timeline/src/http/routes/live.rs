@@ -19,6 +19,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use crate::extract::Bodies;
 use crate::http::access::until::Until;
 use crate::http::answer::{self, LiveAnswer, MissedAnswer, ReadUntil};
 use crate::http::parameters::Parameters;
@@ -45,6 +46,7 @@ struct Follower {
     rows: Receiver<Arc<Row>>,
     /// Only rows of this channel.
     channel: Option<String>,
+    bodies: Bodies,
     /// The first event.
     first: Option<Live>,
     stop: CancellationToken,
@@ -84,6 +86,7 @@ pub(in crate::http) fn events(
     let follower = Follower {
         rows: shared.api.observed.live.subscribe(),
         channel,
+        bodies: shared.api.bodies,
         first: Some(Live::ReadUntil(answer::read_until(&shared.view().progress))),
         stop: shared.api.stop.clone(),
         ended: Box::pin(until.ended()),
@@ -110,7 +113,10 @@ impl Follower {
             };
             match next {
                 Ok(row) if self.channel.as_ref().is_none_or(|channel| *channel == row.channel) => {
-                    return Some(Live::Row(Box::new(answer::live(&row))));
+                    let mut live = answer::live(&row);
+                    // A body as it is is personal.
+                    live.row.body = live.row.body.filter(|_| self.bodies == Bodies::Masked);
+                    return Some(Live::Row(Box::new(live)));
                 }
                 Ok(_) => {}
                 Err(RecvError::Lagged(rows)) => return Some(Live::Missed(MissedAnswer { rows })),

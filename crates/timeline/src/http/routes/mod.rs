@@ -2,8 +2,10 @@
 
 pub(super) mod channels;
 mod listing;
+pub(super) mod audit;
 pub(super) mod live;
 pub(super) mod messages;
 pub(super) mod problems;
 pub(super) mod searches;
 pub(super) mod timeline;
+pub(super) mod unmask;

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use percent_encoding::percent_decode_str;
 
+use crate::extract::Bodies;
 use crate::http::answer::{self, TimelineAnswer};
 use crate::http::parameters::{Parameters, VALUE_BYTES_MAX};
 use crate::http::refusal::Refusal;
@@ -62,6 +63,10 @@ pub(in crate::http) async fn answer(shared: &Shared, id: &str) -> Result<Json<Ti
     }
     let missed = store.gaps().await?.iter().map(answer::gap).collect();
     let cut = collected.is_cut;
-    let lives = collected.lives(&view).iter().map(answer::life).collect();
+    let mut lives: Vec<_> = collected.lives(&view).iter().map(answer::life).collect();
+    if shared.api.bodies == Bodies::Full {
+        // They are personal: `POST /v1/unmask` shows them, and the audit log says so.
+        lives.iter_mut().flat_map(|life| &mut life.rows).for_each(|row| row.body = None);
+    }
     Ok(Json(TimelineAnswer { id: shown, lives, read_until, missed, cut }))
 }
