@@ -1,6 +1,7 @@
 //! What the timeline says of messages, through its HTTP interface and the command line.
 
 mod channels;
+mod access;
 mod lives;
 mod reading;
 mod trace;
