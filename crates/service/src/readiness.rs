@@ -34,6 +34,8 @@ struct Condition {
     ask: Check,
     /// Whether the spool may replace this condition now; `None` if it never does.
     can_be_replaced: Option<Ask>,
+    /// Whether the process accepts no work without it.
+    is_required: bool,
 }
 
 /// What a probe finds.
@@ -50,7 +52,14 @@ pub struct ReadinessReport {
 impl Readiness {
     /// Adds a condition. `ask` returns `Ok`, or a text for people that says what is missing.
     pub fn require(&self, name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.lock().all.push(Condition { name, ask: Box::new(ask), can_be_replaced: None });
+        let ask = Box::new(ask);
+        self.lock().all.push(Condition { name, ask, can_be_replaced: None, is_required: true });
+    }
+
+    /// Adds a condition that probes show, and without which the process is ready anyway: it works with less.
+    pub fn mention(&self, name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        let ask = Box::new(ask);
+        self.lock().all.push(Condition { name, ask, can_be_replaced: None, is_required: false });
     }
 
     /// Adds a condition that the spool replaces while it [can](Self::spool_if) and `can_be_replaced` returns true.
@@ -61,7 +70,8 @@ impl Readiness {
         can_be_replaced: impl Fn() -> bool + Send + Sync + 'static,
     ) {
         let can_be_replaced: Ask = Box::new(can_be_replaced);
-        self.lock().all.push(Condition { name, ask: Box::new(ask), can_be_replaced: Some(can_be_replaced) });
+        let (ask, can_be_replaced) = (Box::new(ask), Some(can_be_replaced));
+        self.lock().all.push(Condition { name, ask, can_be_replaced, is_required: true });
     }
 
     /// Makes the process ready without the conditions of [`require_or_spool`](Self::require_or_spool) while `can_spool`
@@ -84,7 +94,7 @@ impl Readiness {
         let mut answers = vec![("started", started)];
         for condition in &conditions.all {
             let answer = (condition.ask)();
-            if answer.is_err() {
+            if answer.is_err() && condition.is_required {
                 let is_replaced =
                     can_spool == Some(true) && condition.can_be_replaced.as_ref().is_some_and(|ask| ask());
                 is_spooling |= is_replaced;
@@ -132,6 +142,17 @@ mod tests {
         assert_eq!(readiness.check()[1], ("flag", Err("down".to_owned())));
         *flag.lock().unwrap() = true;
         assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn a_condition_that_is_only_mentioned_is_shown_and_stops_nothing() {
+        let readiness = Readiness::default();
+        readiness.mention("store", || Err("a day cannot be read".to_owned()));
+        readiness.mark_started();
+        assert!(readiness.is_ready());
+        assert_eq!(readiness.check()[1], ("store", Err("a day cannot be read".to_owned())));
+        readiness.require("nats", || Err("not connected".to_owned()));
+        assert!(!readiness.is_ready());
     }
 
     #[test]

@@ -51,6 +51,7 @@ use crate::metrics::TimelineMetrics;
 use crate::observe::Observer;
 use crate::observed::Observed;
 pub use crate::settings::Settings;
+use crate::store::{Store, Unreadable};
 
 /// Time for which a stream may be read less far than now before the service is not ready.
 const READY_LAG_MAX: Duration = Duration::from_secs(60);
@@ -109,8 +110,8 @@ async fn serve(
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),
     };
-    let observed = observe::start(&observer);
-    require(&context, &observed);
+    let observed = observe::start(&observer).await;
+    require(&context, &observed, Arc::clone(&store));
     let HttpSettings { access, hosts, addresses, drain_delay, .. } = settings.http;
     let access = access.follow(&stop);
     let state = ApiState {
@@ -144,7 +145,7 @@ static NEEDS: Needs = Needs {
 };
 
 /// The conditions under which answers are current. Without them it still answers, and says up to what time it has read.
-fn require(context: &ServiceContext, observed: &Observed) {
+fn require(context: &ServiceContext, observed: &Observed, store: Arc<dyn Store>) {
     let bus = &context.bus;
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
@@ -152,7 +153,18 @@ fn require(context: &ServiceContext, observed: &Observed) {
     context.readiness.require("streams", move || streams.borrow().condition());
     let progress = observed.progress.clone();
     context.readiness.require("timeline", move || current(&progress.borrow(), Timestamp::now()));
+    // The other days are answered, so that a day which cannot be read is said and stops nothing.
+    context.readiness.mention("store", move || whole(&store.unreadable()));
     context.readiness.mark_started();
+}
+
+/// Whether everything that the store holds can be read.
+fn whole(unreadable: &[Unreadable]) -> Result<(), String> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<&str> = unreadable.iter().map(|of| of.text.as_str()).collect();
+    Err(texts.join("; "))
 }
 
 /// Whether every stream is read up to a moment ago.

@@ -58,6 +58,7 @@ pub(crate) struct TimelineMetrics {
     shown_problems: Mutex<HashSet<ProblemLabels>>,
     delivery: Family<ChannelLabels, Histogram, fn() -> Histogram>,
     store_bytes: Gauge,
+    unreadable: Gauge,
     store_failures: Family<FaultLabels, Counter>,
 }
 
@@ -74,6 +75,7 @@ impl TimelineMetrics {
             shown_problems: Mutex::default(),
             delivery: Family::new_with_constructor(Histogram::for_queueing),
             store_bytes: Gauge::default(),
+            unreadable: Gauge::default(),
             store_failures: Family::default(),
         };
         registry.register("rows", "Rows that were stored, by what happened", metrics.rows.clone());
@@ -83,11 +85,15 @@ impl TimelineMetrics {
         registry.register_with_unit("read_until", help, Unit::Seconds, metrics.read_until.clone());
         let help = "Messages that the stream no longer held when the timeline was to read them";
         registry.register("missed_messages", help, metrics.missed.clone());
-        let help = "Messages in whose life something is missing, by channel and rule";
+        let help =
+            "Messages in whose life something is missing, by channel and rule; at most 10,000 are counted";
         registry.register("problems", help, metrics.problems.clone());
         let help = "Time from a command to the report that it was delivered, by channel";
         registry.register_with_unit("delivery", help, Unit::Seconds, metrics.delivery.clone());
         registry.register("store_bytes", "Bytes of the timeline's store", metrics.store_bytes.clone());
+        let help =
+            "Days and other parts of the timeline's store that cannot be read, so that answers lack them";
+        registry.register("unreadable_parts", help, metrics.unreadable.clone());
         let help = "Calls of the timeline's store that failed, by fault";
         registry.register("store_failures", help, metrics.store_failures.clone());
         for fault in StoreFault::ALL {
@@ -145,6 +151,10 @@ impl TimelineMetrics {
             self.problems.get_or_create(labels).set(*count);
         }
         *shown = current.into_keys().collect();
+    }
+
+    pub(crate) fn show_unreadable(&self, parts: usize) {
+        self.unreadable.set(i64::try_from(parts).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn show_size(&self, bytes: u64) {

@@ -32,11 +32,12 @@ pub struct Observed {
 impl Observed {
     /// What an answer at the time `now` is judged by.
     pub fn view(&self, now: Timestamp) -> View {
-        // The floors first: the events of a webhook below the floor are then among those that the progress counts.
+        // The floors first: the events of a webhook that is finished are then among those that the progress counts.
         let floors = *self.floors.borrow();
         View {
             now,
             floors,
+            fetched: HashMap::new(),
             progress: *self.progress.borrow(),
             halted_lanes: self.halted_lanes.borrow().as_ref().clone(),
             rules: self.rules.borrow().as_ref().clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use jiff::{Span, Timestamp};
 use timeline::row::{IdKind, Link, LookupKey, Pointer, Recipient, RecipientKey, Row, RowKind, StreamNumber};
-use timeline::rules::{Expectation, RuleName, Settlement};
+use timeline::rules::{Expectation, RuleName, Settled, Settlement};
 use timeline::store::sqlite::SqliteStore;
 use timeline::store::{BATCH_ROWS_MAX, Batch, Listing, NewRow, Position, Store};
 
@@ -260,7 +260,7 @@ impl Generator {
 }
 
 fn settled(rule: RuleName, key: LookupKey, row: &Row) -> Settlement {
-    Settlement { rule, key, channel: row.channel.clone() }
+    Settlement { rule, key, of: Settled::Id, channel: row.channel.clone() }
 }
 
 /// A small message as JSON, masked.
@@ -290,7 +290,7 @@ fn links(kind: RowKind, message: u64, stream: StreamNumber, sequence: u64) -> Ve
 
 fn expected(rule: RuleName, key: LookupKey, row: &Row) -> Expectation {
     let due = row.stored_at + Span::new().minutes(15);
-    Expectation { rule, key, channel: row.channel.clone(), since: row.stored_at, due }
+    Expectation { rule, key, file: None, channel: row.channel.clone(), since: row.stored_at, due }
 }
 
 fn peak_mib() -> Option<f64> {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::inspect::{self, StreamInfo};
 use crate::client::connect::Bus;
+use crate::client::jetstream_errors::is_missing;
 use crate::provision::find::find_stream;
 use crate::read::ReadError;
 use crate::schema::stream_id::StreamId;
@@ -96,6 +97,20 @@ pub async fn backlog(bus: &Bus, durable: &DurableDefinition) -> Result<u64, Read
 /// [`ReadError`] when the durable is missing or unavailable.
 pub async fn ack_floor(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
     Ok(info(bus, durable).await?.ack_floor.stream_sequence)
+}
+
+/// The same for a durable that may be missing: `None` then.
+///
+/// # Errors
+/// [`ReadError`] when the durable is unavailable.
+pub async fn known_ack_floor(bus: &Bus, durable: &DurableDefinition) -> Result<Option<u64>, ReadError> {
+    let name = durable.stream.name;
+    let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
+    match stream.consumer_info(durable.name).await {
+        Ok(info) => Ok(Some(info.ack_floor.stream_sequence)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(ReadError::new(name, error)),
+    }
 }
 
 /// Last stream sequence that a durable consumer delivered.

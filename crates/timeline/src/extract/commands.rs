@@ -27,7 +27,11 @@ pub(super) fn fill(extractor: &Extractor, delivery: &Delivery, row: &mut Row) ->
     let mut command = match command::decode(content_type, &delivery.payload) {
         Ok(command) => command,
         Err(undecodable) => {
-            link_command(extractor, row, &undecodable.command_id);
+            // Nothing says which number is the customer's.
+            extractor.link_chosen(row, IdKind::Command, &undecodable.command_id);
+            if let Some(id) = CommandId::parse(&undecodable.command_id) {
+                extractor.link_chosen(row, IdKind::Message, &id.message_id());
+            }
             return UNDECODABLE.to_owned();
         }
     };

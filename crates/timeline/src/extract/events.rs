@@ -1,5 +1,6 @@
 //! The rows of an event, decoded by the kind in its subject.
 
+use bsp::ids::COMMAND_MESSAGE_PREFIX;
 use bsp::mask;
 use bus::{Delivery, EventKind, headers};
 use prost::Message;
@@ -83,8 +84,13 @@ impl Making<'_> {
     }
 
     fn result(mut self, mut event: SendResult) -> Vec<Row> {
-        self.link(IdKind::Command, &event.command_id);
-        self.link(IdKind::Message, &event.message_id);
+        self.link_chosen(IdKind::Command, &event.command_id);
+        let is_of_command = event.message_id.starts_with(COMMAND_MESSAGE_PREFIX);
+        if is_of_command {
+            self.link_chosen(IdKind::Message, &event.message_id);
+        } else {
+            self.link(IdKind::Message, &event.message_id);
+        }
         self.link(IdKind::Event, &event.event_id);
         self.extractor.link_stored(&mut self.row, StreamNumber::Commands, event.command_sequence);
         self.row.happened_at = time(event.decided_at.as_ref());
@@ -97,7 +103,10 @@ impl Making<'_> {
         let mut rows = attempts::rows(&self.row, &mut event);
         self.row.body = body::of(self.extractor, &mut event, |event| {
             mask::events::result(event);
-            event.message_id = shown::id(&event.message_id);
+            event.command_id = shown::chosen_id(&event.command_id);
+            let is_of_command = event.message_id.starts_with(COMMAND_MESSAGE_PREFIX);
+            let shown = if is_of_command { shown::chosen_id } else { shown::id };
+            event.message_id = shown(&event.message_id);
         });
         rows.insert(0, self.row);
         rows
@@ -105,7 +114,7 @@ impl Making<'_> {
 
     fn fetch(mut self, mut event: MediaFetched) -> Vec<Row> {
         self.link(IdKind::Media, &event.media_id);
-        self.link(IdKind::Command, &event.command_id);
+        self.link_chosen(IdKind::Command, &event.command_id);
         self.link(IdKind::Event, &event.event_id);
         self.row.happened_at = time(event.fetched_at.as_ref());
         let mut summary = text::words(&event.method);
@@ -116,7 +125,9 @@ impl Making<'_> {
             summary.push_str(&format!(" of range {}", text::words(&event.range)));
         }
         self.row.summary = summary;
-        self.row.body = body::of(self.extractor, &mut event, |_| {});
+        self.row.body = body::of(self.extractor, &mut event, |event| {
+            event.command_id = shown::chosen_id(&event.command_id);
+        });
         vec![self.row]
     }
 
@@ -148,6 +159,12 @@ impl Making<'_> {
 
     fn link(&mut self, kind: IdKind, id: &str) {
         self.extractor.link(&mut self.row, kind, id);
+    }
+
+    /// Adds an id that a back end has chosen, or one that is made of it. A result and a fetch do not say which number is the
+    /// customer's.
+    fn link_chosen(&mut self, kind: IdKind, id: &str) {
+        self.extractor.link_chosen(&mut self.row, kind, id);
     }
 
     fn link_source(&mut self, source: Option<EventSource>) {

@@ -112,6 +112,13 @@ impl Extractor {
         }
     }
 
+    /// The same of an id that a back end has chosen, where the message does not say which number is the customer's.
+    fn link_chosen(&self, row: &mut Row, kind: IdKind, id: &str) {
+        if !id.is_empty() {
+            add(row, Link { kind, key: self.keys.id(id), shown: shown::chosen_id(id) });
+        }
+    }
+
     /// Adds a stored message from which the row's message was made, unless its sequence is 0.
     fn link_stored(&self, row: &mut Row, stream: StreamNumber, sequence: u64) {
         if sequence > 0 {

@@ -8,14 +8,15 @@ use subtle::ConstantTimeEq;
 
 use crate::row::keys::KEY_BYTES;
 use crate::row::{Keys, LookupKey, Pointer, StreamNumber};
+use crate::rules::{DueOrder, RuleName};
 use crate::store::Place;
 
 /// Bytes of a time: nanoseconds since 1970.
 const TIME_BYTES: usize = 16;
 /// Bytes of a place: a time, a stream, a sequence and a part.
 const PLACE_BYTES: usize = TIME_BYTES + 1 + 8 + 4;
-/// Bytes of an expectation's order: a time and a key.
-const DUE_BYTES: usize = TIME_BYTES + KEY_BYTES;
+/// Fewest bytes of an expectation's place: a time, a key and a rule. A channel follows.
+const DUE_BYTES_MIN: usize = TIME_BYTES + KEY_BYTES + 1;
 
 /// A text that is not a cursor of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl<'k> Cursors<'k> {
     /// # Errors
     /// [`Forged`] when it is not one of this list.
     pub(crate) fn place(&self, cursor: &str) -> Result<Place, Forged> {
-        let bytes: [u8; PLACE_BYTES] = self.checked(cursor)?;
+        let bytes: [u8; PLACE_BYTES] = self.checked(cursor)?.try_into().map_err(|_| Forged)?;
         let (time, rest) = bytes.split_at(TIME_BYTES);
         let stream = StreamNumber::of_stored(i64::from(rest[0])).ok_or(Forged)?;
         let sequence = u64::from_be_bytes(rest[1..9].try_into().map_err(|_| Forged)?);
@@ -59,10 +60,12 @@ impl<'k> Cursors<'k> {
     }
 
     /// The cursor of a place in the order of expectations.
-    pub(crate) fn at_due(&self, (due, key): (Timestamp, LookupKey)) -> String {
-        let mut bytes = Vec::with_capacity(DUE_BYTES + KEY_BYTES);
-        bytes.extend(due.as_nanosecond().to_be_bytes());
-        bytes.extend(key.0);
+    pub(crate) fn at_due(&self, place: &DueOrder) -> String {
+        let mut bytes = Vec::with_capacity(DUE_BYTES_MIN + place.channel.len() + KEY_BYTES);
+        bytes.extend(place.due.as_nanosecond().to_be_bytes());
+        bytes.extend(place.key.0);
+        bytes.push(place.rule as u8);
+        bytes.extend(place.channel.as_bytes());
         self.signed(bytes)
     }
 
@@ -70,10 +73,17 @@ impl<'k> Cursors<'k> {
     ///
     /// # Errors
     /// [`Forged`] when it is not one of this list.
-    pub(crate) fn due(&self, cursor: &str) -> Result<(Timestamp, LookupKey), Forged> {
-        let bytes: [u8; DUE_BYTES] = self.checked(cursor)?;
-        let (time, key) = bytes.split_at(TIME_BYTES);
-        Ok((time_of(time)?, LookupKey(key.try_into().map_err(|_| Forged)?)))
+    pub(crate) fn due(&self, cursor: &str) -> Result<DueOrder, Forged> {
+        let bytes = self.checked(cursor)?;
+        let (time, rest) = bytes.split_at_checked(TIME_BYTES).ok_or(Forged)?;
+        let (key, rest) = rest.split_at_checked(KEY_BYTES).ok_or(Forged)?;
+        let (rule, channel) = rest.split_first().ok_or(Forged)?;
+        Ok(DueOrder {
+            due: time_of(time)?,
+            key: LookupKey(key.try_into().map_err(|_| Forged)?),
+            rule: RuleName::of_stored(i64::from(*rule)).ok_or(Forged)?,
+            channel: String::from_utf8(channel.to_vec()).map_err(|_| Forged)?,
+        })
     }
 
     /// The cursor of a number in the order of the audit log.
@@ -86,7 +96,7 @@ impl<'k> Cursors<'k> {
     /// # Errors
     /// [`Forged`] when it is not one of this list.
     pub(crate) fn number(&self, cursor: &str) -> Result<u64, Forged> {
-        self.checked(cursor).map(u64::from_be_bytes)
+        self.checked(cursor)?.try_into().map(u64::from_be_bytes).map_err(|_| Forged)
     }
 
     fn signed(&self, mut bytes: Vec<u8>) -> String {
@@ -94,13 +104,14 @@ impl<'k> Cursors<'k> {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn checked<const N: usize>(&self, cursor: &str) -> Result<[u8; N], Forged> {
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| Forged)?;
-        let (bytes, signature) = bytes.split_at_checked(N).ok_or(Forged)?;
-        if !bool::from(self.signature(bytes).as_slice().ct_eq(signature)) {
+    fn checked(&self, cursor: &str) -> Result<Vec<u8>, Forged> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| Forged)?;
+        let end = bytes.len().checked_sub(KEY_BYTES).ok_or(Forged)?;
+        let signature = bytes.split_off(end);
+        if !bool::from(self.signature(&bytes).as_slice().ct_eq(&signature)) {
             return Err(Forged);
         }
-        bytes.try_into().map_err(|_| Forged)
+        Ok(bytes)
     }
 
     fn signature(&self, bytes: &[u8]) -> [u8; KEY_BYTES] {
@@ -140,8 +151,11 @@ mod tests {
         let other = Keys::of_secret(&[2; SECRET_BYTES]);
         assert_eq!(Cursors::of(&other, "messages channel=c".to_owned()).place(&cursor), Err(Forged));
         for due in [Timestamp::MIN, Timestamp::MAX, place().stored_at] {
-            let order = (due, keys.id("a"));
-            assert_eq!(list.due(&list.at_due(order)), Ok(order));
+            let (key, channel) = (keys.id("a"), "sales".to_owned());
+            let order = DueOrder { due, key, rule: RuleName::NoResult, channel };
+            let cursor = list.at_due(&order);
+            assert_eq!(list.due(&cursor), Ok(order));
+            assert_eq!(list.place(&cursor), Err(Forged));
         }
         assert_eq!(list.number(&list.at_number(7)), Ok(7));
         assert_eq!(list.number(&cursor), Err(Forged));

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use bus::rate_limited_log::RateLimitedLog;
 
 use crate::http::access::Role;
-use crate::http::answer::{Fault, Problem, ReadUntil};
+use crate::http::answer::{Fault, GapAnswer, Problem, ReadUntil, UnreadableAnswer};
 use crate::store::{StoreError, error::StoreFault};
 
 /// Value of `Retry-After` while the store or a place is not available, in seconds.
@@ -42,8 +42,8 @@ pub(crate) enum Refusal {
         detail: String,
         /// The id, as it may be shown.
         id: Option<String>,
-        /// How far each stream was read.
-        read_until: Vec<ReadUntil>,
+        /// How far each stream was read, and what is not in the store.
+        known: Box<Known>,
     },
     /// The path has other methods.
     Method,
@@ -60,6 +60,26 @@ pub(crate) enum Refusal {
     Unavailable(String),
     /// The store cannot be read.
     Damaged,
+}
+
+/// What an answer says about the store when nothing was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// How far each stream was read.
+    pub(crate) read_until: Vec<ReadUntil>,
+    /// Messages that were not read.
+    pub(crate) missed: Vec<GapAnswer>,
+    /// Number of further ranges of them.
+    pub(crate) missed_left_out: u64,
+    /// What cannot be read.
+    pub(crate) unreadable: Vec<UnreadableAnswer>,
+}
+
+impl Known {
+    /// How far each stream was read, where nothing else bears on the answer.
+    pub(crate) fn until(read_until: Vec<ReadUntil>) -> Self {
+        Self { read_until, ..Self::default() }
+    }
 }
 
 impl Refusal {
@@ -113,11 +133,12 @@ impl Refusal {
     /// The answer as JSON.
     pub(crate) fn problem(self) -> Problem {
         let (status, detail) = (self.status(), self.detail());
-        let (faults, id, read_until) = match self {
-            Self::Invalid(faults) => (faults, None, Vec::new()),
-            Self::NotFound { id, read_until, .. } => (Vec::new(), id, read_until),
-            _ => (Vec::new(), None, Vec::new()),
+        let (faults, id, known) = match self {
+            Self::Invalid(faults) => (faults, None, Known::default()),
+            Self::NotFound { id, known, .. } => (Vec::new(), id, *known),
+            _ => (Vec::new(), None, Known::default()),
         };
+        let Known { read_until, missed, missed_left_out, unreadable } = known;
         Problem {
             kind: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
@@ -126,6 +147,9 @@ impl Refusal {
             faults,
             id,
             read_until,
+            missed,
+            missed_left_out,
+            unreadable,
         }
     }
 }

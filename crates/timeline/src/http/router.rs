@@ -30,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn router(state: ApiState) -> Router {
     let shared = Arc::new(Shared::new(state));
     console::routes()
-        .route("/v1/timeline", get(timeline::by_query))
+        .route("/v1/timeline", get(timeline::by_query).post(timeline::by_body))
         .route("/v1/timeline/{*id}", get(timeline::by_path))
         .route("/v1/messages", get(messages::list))
         .route("/v1/searches", post(searches::create))

@@ -33,10 +33,28 @@ fn place(row: &Row) -> (Timestamp, Pointer) {
 }
 
 fn life(mut rows: Vec<Row>, view: &View) -> Life {
+    show_as_command(&mut rows);
     order(&mut rows);
     let missing = missing(&rows, view);
     let notes = notes(&rows, &missing, view);
     Life { rows, missing, notes }
+}
+
+/// Shows the ids of a message in every row as its command shows them. Only the command says which digits are the customer's number,
+/// so that other rows hide all that may be one.
+fn show_as_command(rows: &mut [Row]) {
+    let commands = rows.iter().filter(|row| row.kind == RowKind::Command);
+    let links = commands.flat_map(|row| &row.links).filter(|link| link.kind.is_of_one_message());
+    let shown: HashMap<LookupKey, String> = links.map(|link| (link.key, link.shown.clone())).collect();
+    for row in
+        rows.iter_mut().filter(|row| matches!(row.kind, RowKind::Result | RowKind::Attempt | RowKind::Fetch))
+    {
+        for link in &mut row.links {
+            if let Some(shown) = shown.get(&link.key) {
+                link.shown.clone_from(shown);
+            }
+        }
+    }
 }
 
 /// What rows of one message have in common.

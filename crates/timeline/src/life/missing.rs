@@ -3,25 +3,25 @@
 //! The rules of [`crate::rules`] are followed over the rows. What waits for a reader (a webhook for the normalizer, an event for
 //! the back end) is judged by the reader's floor. Nothing is said about a time that was not read yet.
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
 use proto::v1::SendOutcome;
 
 use crate::life::source::is_made_from;
 use crate::life::words::span;
 use crate::life::{Missing, View};
-use crate::row::{Row, RowKind, Status, StreamNumber};
-use crate::rules::{Expectation, Rule, RuleName, RuleSettings, Settlement, follow, later};
+use crate::row::{LookupKey, Row, RowKind, Status, StreamNumber};
+use crate::rules::{Expectation, Rule, RuleName, Settled, follow, judged_until, later};
 
 /// Age after which a row of WEBHOOKS or EVENTS is no longer compared with a floor: the streams keep messages for 72 h. In a stream
 /// that was created again the same sequence is another message.
-const FLOOR_AGE_MAX: SignedDuration = SignedDuration::from_hours(72);
+pub const FLOOR_AGE_MAX: SignedDuration = SignedDuration::from_hours(72);
 
 /// What is missing in the rows of one life, the longest overdue first.
 pub fn missing(rows: &[Row], view: &View) -> Vec<Missing> {
-    let mut missing: Vec<Missing> = expected(rows, &view.rules)
-        .into_iter()
-        .filter_map(|expected| overdue(&expected, rows, view))
-        .collect();
+    let mut missing: Vec<Missing> =
+        expected(rows, view).into_iter().filter_map(|expected| overdue(&expected, rows, view)).collect();
     missing.extend(webhook_waiting(rows, view));
     missing.extend(event_waiting(rows, view));
     missing.sort_by_key(|missing| (missing.due, missing.rule));
@@ -29,22 +29,23 @@ pub fn missing(rows: &[Row], view: &View) -> Vec<Missing> {
 }
 
 /// What the rows begin and do not end, each once: a command that was published twice is expected to be answered once.
-fn expected(rows: &[Row], settings: &RuleSettings) -> Vec<Expectation> {
-    let followed: Vec<_> = rows.iter().map(|row| follow(row, settings)).collect();
-    let settled: Vec<&Settlement> = followed.iter().flat_map(|followed| &followed.settled).collect();
-    let mut expected: Vec<Expectation> = Vec::new();
-    for one in followed.iter().flat_map(|followed| &followed.expected) {
-        let is_same = |other: &Expectation| {
-            other.rule == one.rule && other.key == one.key && other.channel == one.channel
-        };
-        let ends = |settled: &&Settlement| {
-            settled.rule == one.rule && settled.key == one.key && settled.channel == one.channel
-        };
-        if !settled.iter().any(ends) && !expected.iter().any(is_same) {
-            expected.push(one.clone());
-        }
-    }
-    expected
+fn expected(rows: &[Row], view: &View) -> Vec<Expectation> {
+    let followed: Vec<_> = rows.iter().map(|row| follow(row, &view.rules)).collect();
+    let settled: HashSet<(RuleName, Settled, LookupKey, &str)> = followed
+        .iter()
+        .flat_map(|followed| &followed.settled)
+        .map(|settled| (settled.rule, settled.of, settled.key, settled.channel.as_str()))
+        .collect();
+    let is_open = |one: &Expectation| {
+        let is_settled = |of, key| settled.contains(&(one.rule, of, key, one.channel.as_str()));
+        let is_fetched =
+            |file| is_settled(Settled::File, file) || view.fetched.contains_key(&(file, one.channel.clone()));
+        !is_settled(Settled::Id, one.key) && !one.file.is_some_and(is_fetched)
+    };
+    let mut seen: HashSet<(RuleName, LookupKey, &str)> = HashSet::new();
+    let all = followed.iter().flat_map(|followed| &followed.expected);
+    let open = all.filter(|one| is_open(one) && seen.insert((one.rule, one.key, one.channel.as_str())));
+    open.cloned().collect()
 }
 
 fn overdue(expected: &Expectation, rows: &[Row], view: &View) -> Option<Missing> {
@@ -52,23 +53,18 @@ fn overdue(expected: &Expectation, rows: &[Row], view: &View) -> Option<Missing>
     if !rule.is_listed {
         return None;
     }
-    let (since, due) = match rule.name {
+    let since = match rule.name {
         // Until it is accepted, the BSP has no reason to fetch the file.
-        RuleName::NotFetched => {
-            let accepted_at = accepted_at(expected, rows)?;
-            (accepted_at, later(accepted_at, view.rules.times.fetch_after))
-        }
-        _ => (expected.since, expected.due),
+        RuleName::NotFetched => accepted_at(expected, rows)?,
+        _ => expected.since,
     };
-    let until = view.progress.read_until(rule.streams)?.min(view.now);
+    let due = later(since, view.rules.after(rule, &expected.channel));
+    let until = judged_until(rule, &view.progress, view.floors.reports_until())?.min(view.now);
     if due > until {
         return None;
     }
     let command = rows.iter().find(|row| row.kind == RowKind::Command);
-    let reason = match rule.name {
-        RuleName::NoResult => command.and_then(|command| view.halted(command)),
-        _ => None,
-    };
+    let reason = command.filter(|_| rule.name.is_about_result()).and_then(|command| view.halted(command));
     let reason = reason.map(|reason| format!(": the lane is halted: {reason}")).unwrap_or_default();
     let text = format!("{} for {}{reason}", rule.missing, span(since, view.now));
     Some(Missing { rule: rule.name, since, due, text, advice: advice(rule, &expected.channel) })
@@ -134,7 +130,7 @@ pub(super) fn is_above(row: &Row, floor: Option<u64>, view: &View) -> bool {
 
 /// When a row that waits for a reader is overdue; `None` if that time has not passed.
 fn due(rule: &Rule, row: &Row, view: &View) -> Option<Timestamp> {
-    let due = later(row.stored_at, view.rules.after(rule, row));
+    let due = later(row.stored_at, view.rules.after(rule, &row.channel));
     (due <= view.now).then_some(due)
 }
 

@@ -18,11 +18,12 @@ use jiff::Timestamp;
 
 pub use crate::life::groups::assemble;
 pub use crate::life::headline::{DEAD_LETTER, Direction, RECEIVED, WAITING};
-pub use crate::life::missing::missing;
+pub use crate::life::missing::{FLOOR_AGE_MAX, missing};
 pub use crate::life::order::{clock_difference, order, time_of};
+pub(crate) use crate::life::search::fetched;
 pub use crate::life::search::{Collected, FIRST_ROWS_MAX, ROWS_MAX, collect};
 use crate::progress::Progress;
-use crate::row::Row;
+use crate::row::{LookupKey, Row};
 use crate::rules::{RuleName, RuleSettings};
 
 /// What is known at the time of an answer besides rows.
@@ -32,9 +33,10 @@ pub struct View {
     pub now: Timestamp,
     /// How far each stream was read.
     pub progress: Progress,
-    /// Ack floors of the durables. They are asked for before `progress` is taken, so that the events of a webhook below the floor
-    /// are among the messages that `progress` counts.
+    /// Ack floors of the durables.
     pub floors: Floors,
+    /// When files were first fetched, by file and channel, of the messages that are judged.
+    pub fetched: HashMap<(LookupKey, String), Timestamp>,
     /// Why the lanes that send nothing do so, by channel and queue (`sales` and `bulk-sales`), in words for people. The reason of
     /// a channel holds for both of its queues unless `bulk-…` has another one.
     pub halted_lanes: HashMap<String, String>,
@@ -45,10 +47,29 @@ pub struct View {
 /// The stream sequences up to which readers have acknowledged everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Floors {
-    /// Of the normalizer in WEBHOOKS; `None` while it is not known.
+    /// Of the normalizer in WEBHOOKS; `None` while it is not known, and without the durable.
     pub normalizer: Option<u64>,
-    /// Of the back end's durable in EVENTS; `None` while it is not known.
+    /// Of the back end's durable in EVENTS; `None` while it is not known, and without the durable.
     pub aicc: Option<u64>,
+    /// What is known to be finished; `None` while nothing is.
+    pub finished: Option<Finished>,
+}
+
+/// Webhooks that the normalizer has finished, and of which everything that it made is stored here: when the floor was asked for,
+/// EVENTS and DEADLETTERS were not read that far yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Up to this sequence.
+    pub sequence: u64,
+    /// Every webhook that was stored before this time; `None` if that is not known.
+    pub until: Option<Timestamp>,
+}
+
+impl Floors {
+    /// The time up to which every webhook is finished, so that a report which is not stored here is in none of them.
+    pub fn reports_until(&self) -> Option<Timestamp> {
+        self.finished?.until
+    }
 }
 
 /// Something that is missing in a life.

@@ -2,13 +2,10 @@
 
 use crate::life::missing::is_above;
 use crate::life::{Missing, Note, View};
-use crate::row::{Row, RowKind, StreamNumber};
-use crate::rules::RuleName;
+use crate::row::{IdKind, Row, RowKind, StreamNumber};
 
-/// Streams in which a webhook's events and dead letters are.
-const MADE_OF_WEBHOOKS: [StreamNumber; 2] = [StreamNumber::Events, StreamNumber::DeadLetters];
 /// Streams in which a command's result and dead letter are.
-const MADE_OF_COMMANDS: [StreamNumber; 2] = MADE_OF_WEBHOOKS;
+const MADE_OF_COMMANDS: [StreamNumber; 2] = [StreamNumber::Events, StreamNumber::DeadLetters];
 
 /// The notes of a life's rows.
 pub(super) fn notes(rows: &[Row], missing: &[Missing], view: &View) -> Vec<Note> {
@@ -16,8 +13,17 @@ pub(super) fn notes(rows: &[Row], missing: &[Missing], view: &View) -> Vec<Note>
     let mut add = |row: usize, text: String| notes.push(Note { row, text });
     let is_alone = rows.iter().all(|row| row.kind == RowKind::Webhook);
     let is_decided = rows.iter().any(|row| matches!(row.kind, RowKind::Result | RowKind::DeadLetter));
-    let is_said = missing.iter().any(|missing| missing.rule == RuleName::NoResult);
+    let is_said = missing.iter().any(|missing| missing.rule.is_about_result());
+    let has_fetch = rows.iter().any(|row| row.kind == RowKind::Fetch);
     for (index, row) in rows.iter().enumerate() {
+        if let (RowKind::Command, false, Some(file)) = (row.kind, has_fetch, row.key(IdKind::Media))
+            && let Some(fetched_at) = view.fetched.get(&(file, row.channel.clone()))
+        {
+            add(
+                index,
+                format!("its file was fetched at {fetched_at:.0}, for another message with the same file"),
+            );
+        }
         match row.kind {
             RowKind::Webhook if is_alone && is_finished(row, view) => {
                 add(index, "nothing in it for the back end".to_owned());
@@ -38,9 +44,7 @@ pub(super) fn notes(rows: &[Row], missing: &[Missing], view: &View) -> Vec<Note>
 
 /// Whether the normalizer is done with a webhook, and everything that it made of it is stored here.
 fn is_finished(row: &Row, view: &View) -> bool {
-    let is_known = view.floors.normalizer.is_some_and(|floor| row.pointer.sequence <= floor);
-    let is_all_here = MADE_OF_WEBHOOKS.iter().all(|stream| view.progress.of(*stream).behind == 0);
-    is_known && is_all_here && is_read(row, &MADE_OF_WEBHOOKS, view)
+    view.floors.finished.is_some_and(|finished| row.pointer.sequence <= finished.sequence)
 }
 
 /// Whether streams are read up to the time of a row.

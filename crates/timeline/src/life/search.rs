@@ -5,14 +5,16 @@
 //! of commands, which their dead letters name. Ids of files, events and webhooks are not followed, because several messages share
 //! them. Last come the webhooks from which the rows were made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bsp::ids::COMMAND_MESSAGE_PREFIX;
+use jiff::Timestamp;
 
 use crate::life::groups::assemble;
 use crate::life::source::{is_made_from, stored_in};
 use crate::life::{Life, View};
-use crate::row::{Keys, LookupKey, Row, RowKind, StreamNumber};
+use crate::row::{IdKind, Keys, LookupKey, Row, RowKind, StreamNumber};
+use crate::rules::RuleName;
 use crate::store::{Place, Store, StoreError};
 
 /// Most rows of an answer.
@@ -38,12 +40,15 @@ pub struct Collected {
     pub is_cut: bool,
     /// Whether rows may be left out of lives that are here. What is missing in them cannot be said then.
     pub is_incomplete: bool,
+    /// When the files that the rows name were first fetched, by file and channel.
+    pub fetched: HashMap<(LookupKey, String), Timestamp>,
 }
 
 impl Collected {
     /// The lives of the rows. Nothing is said to be missing if it may be among the rows that were left out.
     pub fn lives(self, view: &View) -> Vec<Life> {
-        let mut lives = assemble(self.rows, view);
+        let view = View { fetched: self.fetched, ..view.clone() };
+        let mut lives = assemble(self.rows, &view);
         if self.is_incomplete {
             for life in &mut lives {
                 life.missing.clear();
@@ -74,11 +79,31 @@ pub async fn collect(store: &dyn Store, keys: &Keys, id: &str) -> Result<Collect
     search.found.is_incomplete |= !search.not_asked().is_empty();
     search.add_webhooks().await?;
     let Collected { is_cut, is_incomplete, .. } = search.found;
+    let fetched = fetched(store, search.rows.values()).await?;
     Ok(Collected {
         rows: search.rows.into_values().collect(),
         is_cut: is_cut || is_incomplete,
         is_incomplete,
+        fetched,
     })
+}
+
+/// When the files that rows name were first fetched, by file and channel. The fetch is no row of theirs where MEDIA named another
+/// message with the same file.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer.
+pub(crate) async fn fetched(
+    store: &dyn Store,
+    rows: impl Iterator<Item = &Row>,
+) -> Result<HashMap<(LookupKey, String), Timestamp>, StoreError> {
+    let files: BTreeSet<LookupKey> = rows.filter_map(|row| row.key(IdKind::Media)).collect();
+    if files.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let met = store.met_files(files.into_iter().collect()).await?;
+    let of_fetches = met.into_iter().filter(|met| met.rule == RuleName::NotFetched);
+    Ok(of_fetches.map(|met| ((met.file, met.channel), met.since)).collect())
 }
 
 /// The keys of an id as people write it. The message of a command has its id with a prefix; before there is a result, only the

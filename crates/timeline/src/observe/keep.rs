@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::observe::Observer;
-use crate::progress::Progress;
+use crate::observed::Observed;
 use crate::rules;
 use crate::store::{StoreError, audit};
 
@@ -17,7 +16,7 @@ const METRICS_INTERVAL: Duration = Duration::from_secs(10);
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Runs until the observer's stop.
-pub(super) async fn run(observer: Observer, progress: watch::Receiver<Progress>) {
+pub(super) async fn run(observer: Observer, observed: Observed) {
     let mut expire_at = Instant::now();
     loop {
         if Instant::now() >= expire_at {
@@ -29,8 +28,7 @@ pub(super) async fn run(observer: Observer, progress: watch::Receiver<Progress>)
             }
         }
         // A fault of the store is logged by the readers, which meet it too.
-        let current = *progress.borrow();
-        if let Err(error) = measure(&observer, current).await {
+        if let Err(error) = measure(&observer, &observed).await {
             observer.metrics.store_failed(error.fault());
         }
         tokio::select! {
@@ -59,9 +57,11 @@ async fn expire(observer: &Observer) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn measure(observer: &Observer, progress: Progress) -> Result<(), StoreError> {
-    observer.metrics.show_progress(&progress);
-    let judged = rules::judged(&progress, Timestamp::now());
+async fn measure(observer: &Observer, observed: &Observed) -> Result<(), StoreError> {
+    let view = observed.view(Timestamp::now());
+    observer.metrics.show_progress(&view.progress);
+    observer.metrics.show_unreadable(observer.store.unreadable().len());
+    let judged = rules::judged(&view.progress, view.floors.reports_until(), &view.rules, view.now);
     let counts = observer.store.overdue_counts(judged).await?;
     let channels = observer.channels.borrow().clone().unwrap_or_default();
     observer.metrics.show_problems(channels.iter().map(|channel| channel.id.as_str()), &counts);

@@ -63,10 +63,10 @@ struct Shared {
 }
 
 /// Starts to read every stream. The tasks end with the observer's stop.
-pub(crate) fn start(observer: &Observer) -> Observed {
+pub(crate) async fn start(observer: &Observer) -> Observed {
     let (progress, progress_seen) = watch::channel(Progress::default());
     let (live, _) = broadcast::channel(LIVE_ROWS);
-    let lanes = Lanes::default();
+    let lanes = Lanes::learned(&*observer.store).await;
     let rules = rule_settings::follow(
         observer.times,
         lanes.clone(),
@@ -77,7 +77,12 @@ pub(crate) fn start(observer: &Observer) -> Observed {
     for stream in StreamNumber::ALL {
         tokio::spawn(reader::run(stream, observer.clone(), shared.clone()));
     }
-    let floors = floors::follow(observer.bus.clone(), observer.stop.clone());
+    let floors = floors::follow(floors::Follower {
+        bus: observer.bus.clone(),
+        store: Arc::clone(&observer.store),
+        progress: progress_seen.clone(),
+        stop: observer.stop.clone(),
+    });
     let leases = Leases::watch(&observer.bus, observer.stop.clone());
     let halted_lanes = lanes::follow(leases.clone(), observer.stop.clone());
     let health = Health {
@@ -86,6 +91,7 @@ pub(crate) fn start(observer: &Observer) -> Observed {
         admin: admin::follow(observer.admin_urls.clone(), observer.stop.clone()),
         recent: RecentReader::of(observer.bus.clone()),
     };
-    tokio::spawn(keep::run(observer.clone(), progress_seen.clone()));
-    Observed { progress: progress_seen, floors, halted_lanes, rules, live, health }
+    let observed = Observed { progress: progress_seen, floors, halted_lanes, rules, live, health };
+    tokio::spawn(keep::run(observer.clone(), observed.clone()));
+    observed
 }

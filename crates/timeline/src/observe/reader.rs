@@ -198,7 +198,6 @@ impl Reader {
 
     fn rows(&self, extractor: &Extractor, settings: &RuleSettings, read: &ReadMessage) -> Vec<NewRow> {
         let rows = extractor.rows(self.stream, &read.delivery);
-        self.shared.lanes.observe(rows.iter());
         let followed = |row: Row| {
             let rules::Followed { expected, settled } = rules::follow(&row, settings);
             NewRow { row, expected, settled }
@@ -211,6 +210,7 @@ impl Reader {
         for row in rows {
             metrics.stored(row.kind);
         }
+        self.shared.lanes.observe(&appended.met, rows.iter().map(Arc::as_ref));
         let by_command: HashMap<_, _> = rows
             .iter()
             .filter(|row| row.kind == RowKind::Report)

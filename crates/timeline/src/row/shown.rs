@@ -1,5 +1,6 @@
 //! How ids and recipients are shown to people: without what they say of a customer.
 
+use bsp::ids::COMMAND_MESSAGE_PREFIX;
 use bsp::mask;
 
 /// Fewest digits in a row of an id that may be a telephone number.
@@ -32,6 +33,43 @@ pub fn id(id: &str) -> String {
     shown
 }
 
+/// An id that a back end has chosen, where the message does not say which number is the customer's: digits in a row that may be a
+/// telephone number are masked, except in a UUID.
+///
+/// # Examples
+/// ```
+/// use timeline::row::shown;
+///
+/// assert_eq!(shown::chosen_id("order-4915112345678-2"), "order-***-2");
+/// assert_eq!(shown::chosen_id("imc-order-17"), "imc-order-17");
+/// ```
+pub fn chosen_id(of: &str) -> String {
+    let shown = id(of);
+    if is_uuid(of) || of.strip_prefix(COMMAND_MESSAGE_PREFIX).is_some_and(is_uuid) {
+        return shown;
+    }
+    let mut masked = String::with_capacity(shown.len());
+    let mut rest = shown.as_str();
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, digits) = rest.split_at(start);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        masked.push_str(before);
+        let is_number = (NUMBER_DIGITS_MIN..=NUMBER_DIGITS_MAX).contains(&end);
+        masked.push_str(if is_number { mask::MASK } else { &digits[..end] });
+        rest = &digits[end..];
+    }
+    masked.push_str(rest);
+    masked
+}
+
+/// Whether a text is a UUID, with hyphens or without: its digits are no number.
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    let is_hexadecimal = groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    is_hexadecimal && (lengths == [8, 4, 4, 4, 12] || lengths == [32])
+}
+
 /// The last two digits of a number; empty for anything else.
 pub fn last_digits(recipient: &str) -> String {
     let text = recipient.trim();
@@ -61,6 +99,15 @@ mod tests {
         assert_eq!(id("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
         assert_eq!(id(&"x".repeat(500)).chars().count(), SHOWN_CHARS_MAX);
         assert_eq!(id("742f868d-c9e9-4eda-b5c0-2747cb7ef773"), "742f868d-c9e9-4eda-b5c0-2747cb7ef773");
+        for (command, shown) in [
+            ("4915112345678", "…78"),
+            ("to+4915112345678/1", "to+***/1"),
+            ("12345678-1234-1234-1234-123456789012", "12345678-1234-1234-1234-123456789012"),
+            ("imc-12345678-1234-1234-1234-123456789012", "imc-12345678-1234-1234-1234-123456789012"),
+            ("run-123456", "run-123456"),
+        ] {
+            assert_eq!(chosen_id(command), shown);
+        }
         assert_eq!(last_digits("whatsapp:+4915112345678"), "78");
         assert_eq!(last_digits("GB.4915112345678"), "");
     }

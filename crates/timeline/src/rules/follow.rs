@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::row::{Row, RowKind};
+use crate::row::{IdKind, Row, RowKind};
 use crate::rules::steps::is_delivered;
 use crate::rules::table::{After, RULES};
 use crate::rules::{
-    Expectation, FETCH_AFTER, REPORT_AFTER, RESULT_AFTER, RESULT_AFTER_MAX, Rule, RuleName, Settlement,
+    BULK_RESULT_AFTER_MAX, Expectation, FETCH_AFTER, REPORT_AFTER, RESULT_AFTER, RESULT_AFTER_MAX, Rule,
+    RuleName, Settled, Settlement,
 };
 
 /// Times of the rules of an installation.
@@ -36,8 +37,29 @@ pub struct RuleSettings {
     pub times: RuleTimes,
     /// `report_after` of the channels that set it; the others have that of [`RuleTimes`].
     pub report_after: HashMap<String, Duration>,
-    /// Time from command to result of the lanes ([`lane`]) that usually take longer than [`RESULT_AFTER`].
-    pub result_after: HashMap<String, Duration>,
+    /// Time after which a result is overdue, of the lanes that usually take longer than [`RESULT_AFTER`].
+    pub result_after: HashMap<Lane, Duration>,
+}
+
+/// One of the two queues of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// The channel's id.
+    pub channel: String,
+    /// Whether it is the queue of campaigns.
+    pub is_bulk: bool,
+}
+
+impl Lane {
+    /// The lane of a command.
+    pub fn of(command: &Row) -> Self {
+        Self { channel: command.channel.clone(), is_bulk: command.is_bulk }
+    }
+
+    /// Longest time that it is given for a result.
+    pub fn result_after_max(&self) -> Duration {
+        if self.is_bulk { BULK_RESULT_AFTER_MAX } else { RESULT_AFTER_MAX }
+    }
 }
 
 /// What follows from a row.
@@ -57,19 +79,25 @@ pub fn lane(command: &Row) -> String {
 /// What follows from a row. A replayed row ends expectations but begins nothing: nothing is sent or reported again because of it.
 pub fn follow(row: &Row, settings: &RuleSettings) -> Followed {
     let mut followed = Followed::default();
+    let file = row.key(IdKind::Media);
     for rule in &RULES {
+        let settled = |key, of| Settlement { rule: rule.name, key, of, channel: row.channel.clone() };
+        if rule.ends_for_file(row) {
+            followed.settled.extend(file.map(|file| settled(file, Settled::File)));
+        }
         let Some(key) = row.key(rule.key) else { continue };
         if rule.begins(row) {
             followed.expected.push(Expectation {
                 rule: rule.name,
                 key,
+                file: file.filter(|_| !rule.ends_for_file.is_empty()),
                 channel: row.channel.clone(),
                 since: row.stored_at,
-                due: later(row.stored_at, settings.after(rule, row)),
+                due: later(row.stored_at, settings.first_after(rule, &row.channel)),
             });
         }
         if rule.ends(row) {
-            followed.settled.push(Settlement { rule: rule.name, key, channel: row.channel.clone() });
+            followed.settled.push(settled(key, Settled::Id));
         }
     }
     followed
@@ -94,16 +122,49 @@ pub(crate) fn later(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 impl RuleSettings {
-    /// Time after which a rule that begins with a row is overdue.
-    pub fn after(&self, rule: &Rule, row: &Row) -> Duration {
+    /// Time after which a rule is overdue in a channel, as it is now.
+    pub fn after(&self, rule: &Rule, channel: &str) -> Duration {
+        let first = self.first_after(rule, channel);
         match rule.after {
-            After::Time(time) => time,
-            After::Report => self.report_after.get(&row.channel).copied().unwrap_or(self.times.report_after),
-            After::Fetch => self.times.fetch_after,
             After::Lane => {
-                let usual = self.result_after.get(&lane(row)).copied().unwrap_or_default();
-                usual.min(RESULT_AFTER_MAX).max(self.times.result_after)
+                let is_bulk = rule.name == RuleName::NoBulkResult;
+                let lane = Lane { channel: channel.to_owned(), is_bulk };
+                let usual = self.result_after.get(&lane).copied().unwrap_or_default();
+                usual.min(lane.result_after_max()).max(first)
             }
+            _ => first,
         }
     }
+
+    /// The same without the usual time of the lane: the earliest time at which a rule may be overdue. It is stored; how long a lane
+    /// takes changes until it is judged.
+    fn first_after(&self, rule: &Rule, channel: &str) -> Duration {
+        match rule.after {
+            After::Time(time) => time,
+            After::Report => self.report_after.get(channel).copied().unwrap_or(self.times.report_after),
+            After::Fetch => self.times.fetch_after,
+            After::Lane => self.times.result_after,
+        }
+    }
+
+    /// Up to which time a rule is judged in the channels whose lane usually takes longer than others, if it is judged up to `until`
+    /// in those.
+    pub(crate) fn judged_later(&self, rule: &Rule, until: Timestamp) -> HashMap<String, Timestamp> {
+        if rule.after != After::Lane {
+            return HashMap::new();
+        }
+        let is_bulk = rule.name == RuleName::NoBulkResult;
+        let slow = self.result_after.keys().filter(|lane| lane.is_bulk == is_bulk);
+        let judged = |lane: &Lane| {
+            let more = self.after(rule, &lane.channel).saturating_sub(self.times.result_after);
+            (lane.channel.clone(), earlier(until, more))
+        };
+        slow.map(judged).collect()
+    }
+}
+
+/// The time that is earlier by a duration; the first possible time if there is no such time.
+pub(crate) fn earlier(time: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
 }

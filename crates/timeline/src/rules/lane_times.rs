@@ -1,43 +1,42 @@
-//! How long the commands of each lane usually wait for their results, learned from rows: in a lane that sends slowly, because its rate
-//! or a campaign makes it, a waiting command is no problem. Pure.
+//! How long the commands of each lane usually wait for their results, learned from what results met: in a lane that sends slowly,
+//! because its rate or a campaign makes it, a waiting command is no problem. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use proto::v1::SendOutcome;
 
-use crate::row::{IdKind, LookupKey, Row, RowKind, Status};
-use crate::rules::follow::lane;
-use crate::rules::{RESULT_AFTER, RESULT_AFTER_MAX};
+use crate::row::{IdKind, Row, RowKind, Status};
+use crate::rules::follow::Lane;
+use crate::rules::{Expectation, RESULT_AFTER, RuleName};
 
 /// A result is overdue after this many times the time within which 95 % of the lane's commands have theirs.
 const USUAL_TIMES: u32 = 4;
+/// In the queue of campaigns a result is overdue at the earliest after this many times the time of the last result: while a long
+/// campaign is sent, every command waits longer than the one before it.
+const LAST_TIMES: u32 = 2;
 /// Results of a lane before its usual time is used.
 const RESULTS_MIN: u32 = 20;
 /// When a lane has this many results, the counts are halved, so that new results weigh more than old ones.
 const RESULTS_MAX: u32 = 512;
 /// Upper limit of the first range of times, in milliseconds. Each further range ends at twice the limit of the one before.
 const FIRST_RANGE_MS: u64 = 128;
-/// Number of ranges; the last one ends above an hour.
-const RANGES: usize = 16;
-/// Most commands without a result that are held; the oldest are dropped and are not counted.
-const OPEN_MAX: usize = 100_000;
+/// Number of ranges; the last one ends above a day.
+const RANGES: usize = 21;
+/// Most lanes whose times are kept; those of further lanes are not.
+const LANES_MAX: usize = 10_000;
 
 /// Times from command to result, by lane.
 #[derive(Debug, Clone, Default)]
 pub struct LaneTimes {
-    open: HashMap<OpenKey, Open>,
-    order: VecDeque<OpenKey>,
-    lanes: HashMap<String, Ranges>,
+    lanes: HashMap<Lane, Times>,
 }
 
-type OpenKey = (String, LookupKey);
-
-#[derive(Debug, Clone)]
-struct Open {
-    lane: String,
-    since: Timestamp,
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    ranges: Ranges,
+    /// That of the last result.
+    last: Duration,
 }
 
 /// Number of results whose time is in each range.
@@ -45,37 +44,42 @@ struct Open {
 struct Ranges([u32; RANGES]);
 
 impl LaneTimes {
-    /// Takes a row into account. Replayed rows and expired commands say nothing about how fast the lane sends.
-    pub fn observe(&mut self, row: &Row) {
-        let Some(command) = row.key(IdKind::Command) else { return };
-        let key = (row.channel.clone(), command);
-        match row.kind {
-            RowKind::Command if !row.is_replayed => {
-                self.open.insert(key.clone(), Open { lane: lane(row), since: row.stored_at });
-                self.order.push_back(key);
-                if self.order.len() > OPEN_MAX
-                    && let Some(oldest) = self.order.pop_front()
-                {
-                    self.open.remove(&oldest);
-                }
-            }
-            RowKind::Result => {
-                let Some(open) = self.open.remove(&key) else { return };
-                if row.status == Some(Status::Outcome(SendOutcome::Expired)) {
-                    return;
-                }
-                let time = Duration::try_from(row.stored_at.duration_since(open.since)).unwrap_or_default();
-                self.lanes.entry(open.lane).or_default().add(time);
-            }
-            _ => {}
+    /// Takes a result into account that met what was expected after its command.
+    pub fn observe(&mut self, met: &Expectation, result: &Row) {
+        let is_its = result.key(IdKind::Command) == Some(met.key) && result.channel == met.channel;
+        if !met.rule.is_about_result() || !is_its {
+            return;
         }
+        let lane = Lane { channel: met.channel.clone(), is_bulk: met.rule == RuleName::NoBulkResult };
+        let time = result.stored_at.duration_since(met.since);
+        self.add(lane, result, Duration::try_from(time).unwrap_or_default());
+    }
+
+    /// Takes a command and its result into account.
+    pub fn observe_pair(&mut self, command: &Row, result: &Row) {
+        let time = result.stored_at.duration_since(command.stored_at);
+        self.add(Lane::of(command), result, Duration::try_from(time).unwrap_or_default());
+    }
+
+    /// Expired commands say nothing about how fast the lane sends.
+    fn add(&mut self, lane: Lane, result: &Row, time: Duration) {
+        let is_expired = result.status == Some(Status::Outcome(SendOutcome::Expired));
+        let has_room = self.lanes.len() < LANES_MAX || self.lanes.contains_key(&lane);
+        if result.kind != RowKind::Result || is_expired || !has_room {
+            return;
+        }
+        let times = self.lanes.entry(lane).or_default();
+        times.ranges.add(time);
+        times.last = time;
     }
 
     /// Time after which a result is overdue, of the lanes that usually take longer than [`RESULT_AFTER`] allows.
-    pub fn result_after(&self) -> HashMap<String, Duration> {
-        let slow = |(lane, ranges): (&String, &Ranges)| {
-            let after = ranges.p95()?.saturating_mul(USUAL_TIMES);
-            (after > RESULT_AFTER).then(|| (lane.clone(), after.min(RESULT_AFTER_MAX)))
+    pub fn result_after(&self) -> HashMap<Lane, Duration> {
+        let slow = |(lane, times): (&Lane, &Times)| {
+            let usual = times.ranges.p95().unwrap_or_default().saturating_mul(USUAL_TIMES);
+            let last = if lane.is_bulk { times.last.saturating_mul(LAST_TIMES) } else { Duration::ZERO };
+            let after = usual.max(last);
+            (after > RESULT_AFTER).then(|| (lane.clone(), after.min(lane.result_after_max())))
         };
         self.lanes.iter().filter_map(slow).collect()
     }

@@ -18,6 +18,10 @@ pub struct Step {
 pub enum When {
     /// Every row of the kind.
     Always,
+    /// The command is in the queue of campaigns.
+    Bulk,
+    /// The command is in the other queue.
+    NotBulk,
     /// The command names an uploaded file.
     NamesFile,
     /// The BSP accepted the message.
@@ -49,6 +53,8 @@ impl When {
         let is_accepted = row.status == Some(Status::Outcome(SendOutcome::Accepted));
         match self {
             Self::Always => true,
+            Self::Bulk => row.is_bulk,
+            Self::NotBulk => !row.is_bulk,
             Self::NamesFile => row.key(IdKind::Media).is_some(),
             Self::Accepted => is_accepted,
             Self::NotAccepted => !is_accepted,

@@ -28,6 +28,8 @@ pub struct Rule {
     pub begins: &'static [Step],
     /// The rows that end it: what was expected, or what says that it will not come.
     pub ends: &'static [Step],
+    /// The rows that end it for every message that names the same file.
+    pub ends_for_file: &'static [Step],
     /// By which id the rows that end it are recognized.
     pub key: IdKind,
     /// When it is overdue.
@@ -44,12 +46,13 @@ pub struct Rule {
 
 /// Every rule, in the order of [`RuleName::ALL`].
 pub static RULES: [Rule; RuleName::ALL.len()] =
-    [NO_REPORT, NOT_FETCHED, NO_RESULT, WEBHOOK_WAITING, EVENT_WAITING, DELIVERY];
+    [NO_REPORT, NOT_FETCHED, NO_RESULT, WEBHOOK_WAITING, EVENT_WAITING, DELIVERY, NO_BULK_RESULT];
 
 const NO_REPORT: Rule = Rule {
     name: RuleName::NoReport,
     begins: &[Step::new(RowKind::Result, When::Accepted)],
     ends: &[Step::new(RowKind::Report, When::Always)],
+    ends_for_file: &[],
     key: IdKind::Message,
     after: After::Report,
     streams: &[StreamNumber::Events],
@@ -62,16 +65,19 @@ const NO_REPORT: Rule = Rule {
 
 /// A result does not say whether its command names a file, so the rule begins with the command. The page of a message counts from
 /// the acceptance instead; in lists a command with a file that waits in its lane for ten minutes is there as well.
+///
+/// One upload may be in many messages, and MEDIA's event names only the last command. A BSP keeps a file by its URL and may not ask
+/// for it again (Infobip's DELETE of media by URL says so), so that one fetch is enough for every message that names the file.
 const NOT_FETCHED: Rule = Rule {
     name: RuleName::NotFetched,
     begins: &[Step::new(RowKind::Command, When::NamesFile)],
     ends: &[
-        Step::new(RowKind::Fetch, When::Content),
         Step::new(RowKind::Report, When::Delivered),
         Step::new(RowKind::Report, When::Failed),
         Step::new(RowKind::Result, When::NotAccepted),
         Step::new(RowKind::DeadLetter, When::Always),
     ],
+    ends_for_file: &[Step::new(RowKind::Fetch, When::Content)],
     key: IdKind::Command,
     after: After::Fetch,
     streams: &[StreamNumber::Commands, StreamNumber::Events, StreamNumber::DeadLetters],
@@ -84,8 +90,9 @@ const NOT_FETCHED: Rule = Rule {
 
 const NO_RESULT: Rule = Rule {
     name: RuleName::NoResult,
-    begins: &[Step::new(RowKind::Command, When::Always)],
+    begins: &[Step::new(RowKind::Command, When::NotBulk)],
     ends: &[Step::new(RowKind::Result, When::Always), Step::new(RowKind::DeadLetter, When::Always)],
+    ends_for_file: &[],
     key: IdKind::Command,
     after: After::Lane,
     streams: &[StreamNumber::Commands, StreamNumber::Events, StreamNumber::DeadLetters],
@@ -95,10 +102,15 @@ const NO_RESULT: Rule = Rule {
              it waits; see the runbook under ImchannelSendsWaiting.",
 };
 
+/// Campaigns have a queue and a usual time of their own, and one rule would hide a late message behind a slow campaign.
+const NO_BULK_RESULT: Rule =
+    Rule { name: RuleName::NoBulkResult, begins: &[Step::new(RowKind::Command, When::Bulk)], ..NO_RESULT };
+
 const WEBHOOK_WAITING: Rule = Rule {
     name: RuleName::WebhookWaiting,
     begins: &[],
     ends: &[],
+    ends_for_file: &[],
     key: IdKind::Stored,
     after: After::Time(WEBHOOK_AFTER),
     streams: &[StreamNumber::Webhooks],
@@ -112,6 +124,7 @@ const EVENT_WAITING: Rule = Rule {
     name: RuleName::EventWaiting,
     begins: &[],
     ends: &[],
+    ends_for_file: &[],
     key: IdKind::Stored,
     after: After::Time(EVENT_AFTER),
     streams: &[StreamNumber::Events],
@@ -130,6 +143,7 @@ const DELIVERY: Rule = Rule {
         Step::new(RowKind::Result, When::NotAccepted),
         Step::new(RowKind::DeadLetter, When::Always),
     ],
+    ends_for_file: &[],
     key: IdKind::Command,
     after: After::Time(DELIVERY_AFTER),
     streams: &[StreamNumber::Commands, StreamNumber::Events],
@@ -152,5 +166,10 @@ impl Rule {
     /// Whether a row ends it.
     pub fn ends(&self, row: &Row) -> bool {
         self.ends.iter().any(|step| step.is(row))
+    }
+
+    /// Whether a row ends it for every message that names the row's file.
+    pub fn ends_for_file(&self, row: &Row) -> bool {
+        self.ends_for_file.iter().any(|step| step.is(row))
     }
 }

@@ -23,13 +23,15 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::row::{Keys, LookupKey, Pointer, RecipientKey, Row, StreamNumber};
-use crate::rules::{Expectation, RuleName, Settlement};
+use crate::rules::{DueOrder, Expectation, Judged, RuleName, Settlement};
 use crate::store::audit::{AuditEntry, AuditQuery, Audited};
 pub use crate::store::error::StoreError;
 pub use crate::store::lease::Lease;
 
 /// Most rows of a batch.
 pub const BATCH_ROWS_MAX: usize = 4096;
+/// Most overdue expectations of a channel and rule that are counted: the cost of counting does not grow with what is overdue.
+pub const OVERDUE_COUNTED_MAX: u64 = 10_000;
 
 /// How far a stream was read and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,8 @@ pub struct Batch {
 pub struct Appended {
     /// Rows that were not stored before.
     pub rows: usize,
-    /// Expectations that the batch's rows met, with the time at which each began: for the metric of agents' view.
+    /// Expectations that the batch's rows met, with the time at which each began: for the metric of agents' view, and the usual time of
+    /// lanes. Those of a file are left out, because many messages may name it.
     pub met: Vec<Expectation>,
 }
 
@@ -100,7 +103,7 @@ pub struct Found {
 }
 
 /// A place in the order of rows by time, from which a listing goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// When the row's message was stored.
     pub stored_at: Timestamp,
@@ -128,16 +131,52 @@ pub struct Listing {
     pub limit: usize,
 }
 
+/// Rows of a stream by their sequences.
+#[derive(Debug, Clone, Copy)]
+pub struct SequenceQuery {
+    /// The stream.
+    pub stream: StreamNumber,
+    /// Only rows with a greater sequence.
+    pub after: u64,
+    /// Only rows stored at this time or later.
+    pub since: Timestamp,
+    /// From which end.
+    pub from: End,
+    /// Most rows.
+    pub limit: usize,
+}
+
+/// An end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Where the oldest message is.
+    Oldest,
+    /// Where the newest message is.
+    Newest,
+}
+
+/// What was expected of a file and came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetFile {
+    /// The rule.
+    pub rule: RuleName,
+    /// The file.
+    pub file: LookupKey,
+    /// The channel's id.
+    pub channel: String,
+    /// When the first row that met it was stored.
+    pub since: Timestamp,
+}
+
 /// Which expectations are overdue.
 #[derive(Debug, Clone)]
 pub struct OverdueQuery {
     /// Only of this channel.
     pub channel: Option<String>,
-    /// Up to which time each rule can be judged: an expectation that is due later is not overdue. Rules that are left out are
-    /// not asked for.
-    pub judged: Vec<(RuleName, Timestamp)>,
-    /// Only those after this one, in the order of [`Expectation::order`].
-    pub after: Option<(Timestamp, LookupKey)>,
+    /// Up to which time each rule can be judged. Rules that are left out are not asked for.
+    pub judged: Vec<Judged>,
+    /// Only those after this one.
+    pub after: Option<DueOrder>,
     /// Most expectations.
     pub limit: usize,
 }
@@ -149,8 +188,26 @@ pub struct OverdueCount {
     pub channel: String,
     /// The rule.
     pub rule: RuleName,
-    /// How many.
+    /// How many; [`OVERDUE_COUNTED_MAX`] if there are that many or more.
     pub count: u64,
+}
+
+/// Ranges of messages that were missed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// The last ones, in the order of time.
+    pub ranges: Vec<Gap>,
+    /// Number of earlier ones that are left out.
+    pub left_out: u64,
+}
+
+/// Something that a store holds and cannot read: answers lack it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unreadable {
+    /// What is not in answers: a day such as `2026-11-27`, or `expectations`.
+    pub part: String,
+    /// What is wrong, for people.
+    pub text: String,
 }
 
 /// What was removed because of its age.
@@ -191,20 +248,29 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The rows that have any of the keys, oldest first, each once.
     fn find(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found>;
 
-    /// A customer's rows, newest first.
+    /// The same without bodies, for lists.
+    fn find_brief(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found>;
+
+    /// Rows of a stream by their sequences, without bodies.
+    fn by_sequence(&self, query: SequenceQuery) -> Answer<'_, Vec<Row>>;
+
+    /// What was expected of these files and came.
+    fn met_files(&self, files: Vec<LookupKey>) -> Answer<'_, Vec<MetFile>>;
+
+    /// A customer's rows, newest first, without bodies.
     fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>>;
 
-    /// The rows that begin a message (commands and customers' messages), newest first.
+    /// The rows that begin a message (commands and customers' messages), newest first, without bodies.
     fn beginnings(&self, channel: Option<String>, listing: Listing) -> Answer<'_, Vec<Row>>;
 
-    /// What is overdue, the longest overdue first.
+    /// What is overdue, in the order of [`DueOrder`].
     fn overdue(&self, query: OverdueQuery) -> Answer<'_, Vec<Expectation>>;
 
     /// How much is overdue, by channel and rule.
-    fn overdue_counts(&self, judged: Vec<(RuleName, Timestamp)>) -> Answer<'_, Vec<OverdueCount>>;
+    fn overdue_counts(&self, judged: Vec<Judged>) -> Answer<'_, Vec<OverdueCount>>;
 
-    /// Every range of messages that was missed and is younger than the retention.
-    fn gaps(&self) -> Answer<'_, Vec<Gap>>;
+    /// The last ranges of messages that were missed, at most that many. Those older than the retention are gone.
+    fn gaps(&self, limit: usize) -> Answer<'_, Gaps>;
 
     /// Removes the days that end before a time, and expectations that began before it.
     fn expire(&self, before: Timestamp) -> Answer<'_, Expired>;
@@ -226,8 +292,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Removes the entries of the audit log before a time, which must be [`audit::KEPT`] ago. Returns how many.
     fn expire_audit(&self, before: Timestamp) -> Answer<'_, usize>;
 
-    /// What it holds and cannot read, for people: answers lack it. Nothing, unless the engine says otherwise.
-    fn unreadable(&self) -> Vec<String> {
+    /// What it holds and cannot read: answers lack it. Nothing, unless the engine says otherwise. It does not wait.
+    fn unreadable(&self) -> Vec<Unreadable> {
         Vec::new()
     }
 }

@@ -35,6 +35,7 @@ async fn unknown_paths_and_methods_are_refused() {
         ("DELETE", "/v1/messages", "GET,HEAD"),
         ("PUT", "/v1/searches", "POST"),
         ("GET", "/v1/searches", "POST"),
+        ("PUT", "/v1/timeline", "GET,HEAD,POST"),
     ] {
         let request = Request::builder().method(method).uri(path).header("sec-fetch-site", "none");
         let refused = stage.send(request).await;

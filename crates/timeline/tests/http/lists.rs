@@ -1,7 +1,7 @@
 //! Messages, the newest first: of everyone and of one customer.
 
 use serde_json::{Value, json};
-use timeline::http::answer::{MessagesAnswer, SearchAnswer};
+use timeline::http::answer::{MessagesAnswer, ProblemsAnswer, SearchAnswer};
 use timeline::row::RowKind;
 
 use crate::stage::{NUMBER, Stage, at};
@@ -88,6 +88,26 @@ async fn a_page_reads_a_limited_number_of_messages_and_goes_on_with_its_cursor()
     let next = format!("/v1/messages?status=READ&cursor={}", page.next.unwrap());
     let page: MessagesAnswer = stage.get(&next).await.json();
     assert_eq!((page.messages.len(), page.scanned, page.next), (0, 10, None));
+}
+
+#[tokio::test]
+async fn a_message_with_very_many_rows_is_cut_and_the_others_are_judged() {
+    let mut stage = Stage::new().await;
+    stage.store(stage.accepted("order-1", 0)).await;
+    stage.store(stage.accepted("order-2", 1)).await;
+    let again = stage.accepted("order-2", 2).remove(1);
+    stage.store_copies(again, 4_100).await;
+    let page: MessagesAnswer = stage.get("/v1/messages").await.json();
+    let of: Vec<_> = page
+        .messages
+        .iter()
+        .map(|message| (message.headline.command_id.as_deref().unwrap(), message.cut, message.missing.len()))
+        .collect();
+    assert_eq!(of, [("order-2", true, 0), ("order-1", false, 1)]);
+    assert!(page.cut);
+    let problems: ProblemsAnswer = stage.get("/v1/problems").await.json();
+    let texts: Vec<_> = problems.problems.iter().map(|problem| problem.missing.text.as_str()).collect();
+    assert_eq!(texts, ["no report for 59 min", "no report"]);
 }
 
 #[tokio::test]

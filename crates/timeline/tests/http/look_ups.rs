@@ -1,7 +1,7 @@
 //! Everything about an id.
 
-use serde_json::Value;
-use timeline::http::answer::TimelineAnswer;
+use serde_json::{Value, json};
+use timeline::http::answer::{MessagesAnswer, ProblemsAnswer, TimelineAnswer, UnreadableAnswer};
 use timeline::row::{IdKind, RowKind, StreamNumber};
 
 use crate::stage::{Stage, at, texts};
@@ -92,4 +92,46 @@ async fn a_message_without_a_report_says_so_and_not_before_the_stream_is_read() 
     stage.progress.send_modify(|progress| progress.of_mut(StreamNumber::Events).read_until = Some(at(60)));
     let answer: TimelineAnswer = stage.get("/v1/timeline?id=order-2").await.json();
     assert_eq!(answer.lives[0].missing, []);
+}
+
+#[tokio::test]
+async fn an_id_is_posted_so_that_it_is_in_no_url() {
+    let mut stage = Stage::new().await;
+    stage.store(stage.delivered("order-1", 0)).await;
+    let answer: TimelineAnswer =
+        stage.post("/v1/timeline", json!({"id": " order-1 "}).to_string()).await.json();
+    assert_eq!((answer.id.as_str(), answer.lives.len()), ("order-1", 1));
+    let wamid = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABEYEjBGQkY0AA==";
+    let problem = stage.post("/v1/timeline", json!({ "id": wamid }).to_string()).await.problem(404);
+    assert_eq!(problem.id.as_deref(), Some("wamid.…Y0AA=="));
+    for body in ["", "{}", "[]", r#"{"id":""}"#, r#"{"id":7}"#, r#"{"id":"a","more":1}"#] {
+        let problem = stage.post("/v1/timeline", body).await.problem(400);
+        assert_eq!(problem.faults.len(), 1, "{body}");
+    }
+    stage.post("/v1/timeline", json!({"id": "x".repeat(1025)}).to_string()).await.problem(400);
+    stage.post("/v1/timeline", "x".repeat(5000)).await.problem(413);
+    stage.post("/v1/timeline?id=order-1", json!({"id": "order-1"}).to_string()).await.problem(400);
+}
+
+#[tokio::test]
+async fn every_answer_names_what_was_missed_and_what_cannot_be_read() {
+    let mut stage = Stage::new().await;
+    stage.store(stage.delivered("order-1", 0)).await;
+    stage.store(stage.delivered("order-2", 86_400)).await;
+    stage.miss(200).await;
+    stage.damage("2026-11-20");
+    let answer: TimelineAnswer = stage.get("/v1/timeline?id=order-2").await.json();
+    assert_eq!(answer.lives[0].rows.len(), 3);
+    assert_eq!((answer.missed.len(), answer.missed_left_out), (100, 100));
+    let parts = |all: &[UnreadableAnswer]| all.iter().map(|of| of.part.clone()).collect::<Vec<_>>();
+    stage.get("/v1/timeline?id=order-1").await.problem(404);
+    let problem = stage.get("/v1/timeline?id=order-1").await.problem(404);
+    assert_eq!((problem.missed.len(), problem.missed_left_out), (100, 100));
+    assert_eq!(parts(&problem.unreadable), ["2026-11-20"]);
+    let answer: TimelineAnswer = stage.get("/v1/timeline?id=order-2").await.json();
+    assert_eq!(parts(&answer.unreadable), ["2026-11-20"]);
+    let messages: MessagesAnswer = stage.get("/v1/messages").await.json();
+    assert_eq!(parts(&messages.unreadable), ["2026-11-20"]);
+    let problems: ProblemsAnswer = stage.get("/v1/problems").await.json();
+    assert_eq!(parts(&problems.unreadable), ["2026-11-20"]);
 }

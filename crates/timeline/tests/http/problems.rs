@@ -1,7 +1,7 @@
 //! What is overdue.
 
 use timeline::http::answer::ProblemsAnswer;
-use timeline::life::Floors;
+use timeline::life::{Finished, Floors};
 use timeline::row::RowKind;
 
 use crate::stage::{Stage, at};
@@ -64,10 +64,57 @@ async fn what_readers_have_not_acknowledged_for_a_minute_is_a_problem() {
             .collect::<Vec<_>>()
     };
     assert_eq!(waiting(&stage).await, []);
-    stage.floors.send_replace(Floors { normalizer: Some(0), aicc: Some(0) });
+    stage.floors.send_replace(Floors { normalizer: Some(0), aicc: Some(0), finished: None });
     assert_eq!(waiting(&stage).await, [("WEBHOOKS/1".to_owned(), at(0), 2)]);
-    stage.floors.send_replace(Floors { normalizer: Some(1), aicc: Some(0) });
+    stage.floors.send_replace(Floors { normalizer: Some(1), aicc: Some(0), finished: None });
     assert_eq!(waiting(&stage).await, []);
     let answer: ProblemsAnswer = stage.get("/v1/problems?rule=event_waiting").await.json();
     assert_eq!(answer.waiting, []);
+    // A stream keeps messages for 72 hours: an older one is not in it.
+    let mut older = Stage::new().await;
+    older
+        .store(vec![older.row(RowKind::Webhook, 3600 - 72 * 3600 - 1), older.row(RowKind::Webhook, 10)])
+        .await;
+    older.floors.send_replace(Floors { normalizer: Some(0), aicc: Some(0), finished: None });
+    assert_eq!(waiting(&older).await, [("WEBHOOKS/2".to_owned(), at(10), 1)]);
+}
+
+#[tokio::test]
+async fn no_report_is_no_problem_while_it_may_be_in_a_webhook_that_waits() {
+    let mut stage = Stage::new().await;
+    stage.store(stage.accepted("order-1", 0)).await;
+    let count = async |stage: &Stage| {
+        let answer: ProblemsAnswer = stage.get("/v1/problems?rule=no_report").await.json();
+        assert_eq!(answer.problems.len(), answer.counts.len());
+        answer.problems.len()
+    };
+    assert_eq!(count(&stage).await, 1);
+    let finished = |until| Some(Finished { sequence: 0, until: Some(at(until)) });
+    stage.floors.send_modify(|floors| floors.finished = finished(900));
+    assert_eq!(count(&stage).await, 0);
+    stage.floors.send_modify(|floors| floors.finished = finished(901));
+    assert_eq!(count(&stage).await, 1);
+}
+
+#[tokio::test]
+async fn every_problem_of_the_same_time_and_id_is_on_a_page() {
+    let mut stage = Stage::new().await;
+    let mut rows = Vec::new();
+    for channel in ["a", "b", "c", "d", "e"] {
+        let mut command = stage.accepted("order-1", 0).remove(0);
+        channel.clone_into(&mut command.channel);
+        rows.push(command);
+    }
+    stage.store(rows).await;
+    for limit in 1..6 {
+        let (mut channels, mut next) = (Vec::new(), String::new());
+        loop {
+            let page: ProblemsAnswer = stage.get(&format!("/v1/problems?limit={limit}{next}")).await.json();
+            assert!(page.problems.len() <= limit);
+            channels.extend(page.problems.into_iter().map(|problem| problem.channel));
+            let Some(cursor) = page.next else { break };
+            next = format!("&cursor={cursor}");
+        }
+        assert_eq!(channels, ["a", "b", "c", "d", "e"], "{limit}");
+    }
 }

@@ -24,13 +24,13 @@ use timeline::health::{Health, Lanes};
 use timeline::http::access::Access;
 use timeline::http::answer::Problem;
 use timeline::http::{ApiState, router};
-use timeline::life::Floors;
+use timeline::life::{Finished, Floors};
 use timeline::observed::Observed;
 use timeline::progress::Progress;
 use timeline::row::{IdKind, Keys, Link, Pointer, Recipient, Row, RowKind, Status, StreamNumber, shown};
 use timeline::rules::{self, RuleSettings};
 use timeline::store::sqlite::SqliteStore;
-use timeline::store::{Batch, NewRow, Position, Store};
+use timeline::store::{BATCH_ROWS_MAX, Batch, Gap, NewRow, Position, Store};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -53,6 +53,11 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 /// The clock of the port: an hour after the start.
 fn now() -> Timestamp {
     at(3600)
+}
+
+/// Floors of a normalizer that has finished every webhook up to the clock, while nothing is known of the back end.
+fn all_finished() -> Floors {
+    Floors { finished: Some(Finished { sequence: 0, until: Some(now()) }), ..Floors::default() }
 }
 
 pub(crate) struct Stage {
@@ -123,7 +128,7 @@ impl Stage {
             progress.of_mut(stream).read_until = Some(now());
         }
         let (progress, progress_seen) = watch::channel(progress);
-        let (floors, floors_seen) = watch::channel(Floors::default());
+        let (floors, floors_seen) = watch::channel(all_finished());
         let (live, stop) = (broadcast::Sender::new(LIVE_ROWS), CancellationToken::new());
         let (channels, channels_seen) = watch::channel(None);
         let (lanes, lanes_seen) = watch::channel(None);
@@ -192,6 +197,55 @@ impl Stage {
             stored.push(row);
         }
         stored
+    }
+
+    /// Stores a row many times, each with the next sequence of its stream.
+    pub(crate) async fn store_copies(&mut self, row: Row, count: u64) {
+        let next = self.next.entry(row.pointer.stream).or_default();
+        let first = *next + 1;
+        *next += count;
+        let (last, stream, stored_at) = (*next, row.pointer.stream, row.stored_at);
+        let copy = |sequence| {
+            let row = Row { pointer: Pointer { sequence, ..row.pointer }, ..row.clone() };
+            NewRow { row, expected: Vec::new(), settled: Vec::new() }
+        };
+        let all: Vec<NewRow> = (first..=last).map(copy).collect();
+        for rows in all.chunks(BATCH_ROWS_MAX) {
+            let sequence = rows.last().map_or(last, |new| new.row.pointer.sequence);
+            let position = Position { stream, created_at: at(-86_400), sequence, stored_at };
+            let batch = Batch { rows: rows.to_vec(), position, gaps: Vec::new() };
+            self.store.append(batch).await.unwrap();
+        }
+        self.progress.send_modify(|progress| progress.of_mut(stream).sequence = last);
+    }
+
+    /// Notes ranges of EVENTS that were missed.
+    pub(crate) async fn miss(&mut self, ranges: u64) {
+        let stream = StreamNumber::Events;
+        let next = self.next.entry(stream).or_default();
+        let first = *next + 1;
+        *next += ranges * 2;
+        let seconds = |number: u64| at(90_000 + i64::try_from(number).unwrap());
+        let gap = |number| {
+            let sequence = first + number * 2;
+            Gap { stream, first: sequence, last: sequence, after: None, before: seconds(number) }
+        };
+        let position =
+            Position { stream, created_at: at(-86_400), sequence: *next, stored_at: seconds(ranges) };
+        let gaps = (0..ranges).map(gap).collect();
+        self.store.append(Batch { rows: Vec::new(), position, gaps }).await.unwrap();
+    }
+
+    /// Damages the tables of a day, as a disk does.
+    pub(crate) fn damage(&self, day: &str) {
+        let path = self.folder.path().join(format!("{day}.sqlite"));
+        // Rows may be in the WAL only.
+        let file = rusqlite::Connection::open(&path).unwrap();
+        file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        drop(file);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096..].fill(0xa5);
+        std::fs::write(path, bytes).unwrap();
     }
 
     pub(crate) fn link(&self, kind: IdKind, id: &str) -> Link {

@@ -1,7 +1,7 @@
 //! Removal of what is older than the retention.
 
 use timeline::row::StreamNumber;
-use timeline::rules::RuleName;
+use timeline::rules::{Judged, RuleName};
 use timeline::store::Expired;
 
 use crate::engine::Engine;
@@ -51,7 +51,7 @@ pub(crate) async fn old_expectations_are_removed(engine: &dyn Engine) {
         command(2, DAY).expects(RuleName::NoResult, "c-2"),
     ];
     store.append(batch(rows)).await.unwrap();
-    let judged = vec![(RuleName::NoResult, at(30 * DAY))];
+    let judged = vec![Judged::everywhere(RuleName::NoResult, at(30 * DAY))];
     assert_eq!(store.overdue_counts(judged.clone()).await.unwrap()[0].count, 2);
     assert_eq!(store.expire(at(DAY)).await.unwrap(), Expired { days: 1, expectations: 1 });
     assert_eq!(store.overdue_counts(judged).await.unwrap()[0].count, 1);

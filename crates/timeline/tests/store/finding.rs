@@ -1,6 +1,8 @@
 //! Look-ups by id.
 
+use jiff::Timestamp;
 use timeline::row::{IdKind, StreamNumber};
+use timeline::store::{End, Listing, SequenceQuery};
 
 use crate::engine::Engine;
 use crate::sample::{MANY, at, batch, command, event, found, key, row, sequences};
@@ -78,4 +80,37 @@ pub(crate) async fn look_ups_and_batches_run_at_the_same_time(engine: &dyn Engin
         }
     };
     futures_util::future::join(futures_util::future::join_all(StreamNumber::ALL.map(write)), read).await;
+}
+
+pub(crate) async fn lists_are_read_without_bodies(engine: &dyn Engine) {
+    let store = engine.open().await;
+    store.append(batch([command(1, 0).id("m-1").to("7").body("{\"text\":\"***\"}")])).await.unwrap();
+    assert_eq!(found(&*store, "m-1").await[0].body, "{\"text\":\"***\"}");
+    let brief = store.find_brief(vec![key("m-1")], MANY).await.unwrap();
+    let all = Listing { since: Timestamp::MIN, until: Timestamp::MAX, after: None, limit: MANY };
+    let of_recipient = store.of_recipient(crate::sample::customer("7"), all).await.unwrap();
+    let beginnings = store.beginnings(None, all).await.unwrap();
+    for rows in [brief.rows, of_recipient, beginnings] {
+        assert_eq!((rows.len(), rows[0].body.as_str()), (1, ""));
+    }
+}
+
+pub(crate) async fn rows_are_read_by_their_sequences_from_both_ends(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let days = [0, 0, 1, 1, 2].map(|day| day * 86_400);
+    let rows = days.iter().zip(1..).map(|(seconds, number)| event(number * 10, *seconds + number as i64));
+    store.append(batch(rows)).await.unwrap();
+    store.append(batch([command(20, 0)])).await.unwrap();
+    let query = SequenceQuery {
+        stream: StreamNumber::Events,
+        after: 10,
+        since: Timestamp::MIN,
+        from: End::Oldest,
+        limit: 3,
+    };
+    let read = async |query: SequenceQuery| sequences(&store.by_sequence(query).await.unwrap());
+    assert_eq!(read(query).await, [20, 30, 40]);
+    assert_eq!(read(SequenceQuery { from: End::Newest, ..query }).await, [50, 40, 30]);
+    assert_eq!(read(SequenceQuery { since: at(86_400), limit: 9, ..query }).await, [30, 40, 50]);
+    assert_eq!(read(SequenceQuery { after: 50, ..query }).await, [0; 0]);
 }

@@ -5,7 +5,7 @@ use timeline::row::{
     IdKind, Keys, Link, LookupKey, Pointer, Recipient, RecipientKey, Row, RowKind, Status, StreamNumber,
     shown,
 };
-use timeline::rules::{Expectation, RuleName, Settlement};
+use timeline::rules::{Expectation, RuleName, Settled, Settlement};
 use timeline::store::{Batch, NewRow, Position, Store};
 
 /// Enough for every test that does not count.
@@ -125,13 +125,33 @@ impl Sample {
         let since = self.0.row.stored_at;
         let channel = self.0.row.channel.clone();
         let due = since + Span::new().seconds(seconds);
-        self.0.expected.push(Expectation { rule, key: key(id), channel, since, due });
+        self.0.expected.push(Expectation { rule, key: key(id), file: None, channel, since, due });
         self
     }
 
     pub(crate) fn settles(mut self, rule: RuleName, id: &str) -> Self {
         let channel = self.0.row.channel.clone();
-        self.0.settled.push(Settlement { rule, key: key(id), channel });
+        self.0.settled.push(Settlement { rule, key: key(id), of: Settled::Id, channel });
+        self
+    }
+}
+
+impl Sample {
+    /// What the row expects is of a file.
+    pub(crate) fn of_file(mut self, file: &str) -> Self {
+        self.0.expected.iter_mut().for_each(|expected| expected.file = Some(key(file)));
+        self
+    }
+
+    /// Ends what is expected of a file.
+    pub(crate) fn settles_file(mut self, rule: RuleName, file: &str) -> Self {
+        let channel = self.0.row.channel.clone();
+        self.0.settled.push(Settlement { rule, key: key(file), of: Settled::File, channel });
+        self
+    }
+
+    pub(crate) fn body(mut self, body: &str) -> Self {
+        body.clone_into(&mut self.0.row.body);
         self
     }
 }

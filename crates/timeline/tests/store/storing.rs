@@ -3,7 +3,7 @@
 use jiff::{Span, Timestamp};
 use proto::v1::ReportStatus;
 use timeline::row::{IdKind, RowError, RowKind, Status, StreamNumber};
-use timeline::store::{Batch, Gap, Position};
+use timeline::store::{Batch, Gap, Gaps, Position};
 
 use crate::engine::Engine;
 use crate::sample::{at, batch, command, created, event, found, position, row, sequences};
@@ -172,7 +172,8 @@ pub(crate) async fn gaps_are_kept(engine: &dyn Engine) {
     store.append(missed).await.unwrap();
     drop(store);
     let store = engine.open().await;
-    assert_eq!(store.gaps().await.unwrap(), [first, second, third]);
+    assert_eq!(store.gaps(9).await.unwrap(), Gaps { ranges: vec![first, second, third], left_out: 0 });
+    assert_eq!(store.gaps(2).await.unwrap(), Gaps { ranges: vec![second, third], left_out: 1 });
     store.expire(Timestamp::MAX).await.unwrap();
-    assert_eq!(store.gaps().await.unwrap(), []);
+    assert_eq!(store.gaps(9).await.unwrap(), Gaps::default());
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use service::terminal;
 use timeline::http::answer::{
-    GapAnswer, LifeAnswer, MissingAnswer, Problem, ReadUntil, RowAnswer, TimelineAnswer,
+    GapAnswer, LifeAnswer, MissingAnswer, Problem, ReadUntil, RowAnswer, TimelineAnswer, UnreadableAnswer,
 };
 
 use crate::output::{BAD, DIM, GOOD, ODD, STRONG, Text, styled, text};
@@ -36,8 +36,21 @@ pub(super) fn lines(answer: &TimelineAnswer) -> Vec<Text> {
             styled(ODD, "There are more rows than are shown; give an id that fewer messages have.")
         ));
     }
+    if answer.missed_left_out > 0 {
+        let words = format!(
+            "{} more ranges of messages were gone before the timeline read them.",
+            answer.missed_left_out
+        );
+        lines.push(text!("{}", styled(ODD, &words)));
+    }
+    lines.extend(unreadable(&answer.unreadable));
     lines.push(read_until(&answer.read_until));
     lines
+}
+
+/// What the timeline has and cannot read: it is not in the answer.
+pub(super) fn unreadable(parts: &[UnreadableAnswer]) -> impl Iterator<Item = Text> + '_ {
+    parts.iter().map(|of| text!("{}", styled(ODD, &format!("Not readable: {}: {}", of.part, of.text))))
 }
 
 /// One message.
@@ -177,9 +190,11 @@ pub(super) fn read_until(streams: &[ReadUntil]) -> Text {
 /// Why nothing was found, and up to when the streams are read.
 pub(super) fn not_found(problem: &Value) -> String {
     let problem = serde_json::from_value::<Problem>(problem.clone()).ok();
-    let (id, streams) = problem.map(|problem| (problem.id, problem.read_until)).unwrap_or_default();
+    let (id, streams, parts) =
+        problem.map(|problem| (problem.id, problem.read_until, problem.unreadable)).unwrap_or_default();
     let id = id.map(|id| format!("{id}: ")).unwrap_or_default();
-    let read_until = read_until(&streams);
+    let lines = unreadable(&parts).chain([read_until(&streams)]);
+    let read_until = lines.map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
     format!(
         "{id}nothing with this id is stored: it is older than the timeline keeps, not read yet, or misspelled; --to NUMBER lists \
          the messages of a number\n{read_until}"

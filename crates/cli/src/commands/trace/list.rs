@@ -24,6 +24,7 @@ pub(super) fn messages(answer: &MessagesAnswer) -> Vec<Text> {
     if answer.next.is_some() {
         lines.push(text!("{}", styled(ODD, "There are older ones; the timeline's page shows all.")));
     }
+    lines.extend(life::unreadable(&answer.unreadable));
     lines.push(life::read_until(&answer.read_until));
     lines
 }
@@ -40,7 +41,10 @@ fn message(message: &MessageAnswer) -> Vec<Text> {
         head.channel,
         styled(DIM, &message.pointer)
     );
-    std::iter::once(line).chain(message.missing.iter().flat_map(life::missing)).collect()
+    let cut = message
+        .cut
+        .then(|| text!("  {}", styled(ODD, "It has more rows than a list reads: ask for it by its place.")));
+    std::iter::once(line).chain(message.missing.iter().flat_map(life::missing)).chain(cut).collect()
 }
 
 /// What is missing.
@@ -51,6 +55,7 @@ pub(super) fn problems(answer: &ProblemsAnswer) -> Vec<Text> {
         lines.push(text!("{}", styled(GOOD, "Nothing is missing.")));
     }
     lines.extend(answer.counts.iter().map(count));
+    lines.extend(life::unreadable(&answer.unreadable));
     lines.push(life::read_until(&answer.read_until));
     lines
 }

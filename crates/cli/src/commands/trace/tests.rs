@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use timeline::http::answer::{
     ErrorAnswer, Headline, LifeAnswer, MissingAnswer, NoteAnswer, ReadUntil, RowAnswer, TimelineAnswer,
+    UnreadableAnswer,
 };
 
 use crate::commands::trace::life;
@@ -66,6 +67,8 @@ fn answer(life: LifeAnswer) -> TimelineAnswer {
         lives: vec![life],
         read_until,
         missed: Vec::new(),
+        missed_left_out: 0,
+        unreadable: Vec::new(),
         cut: false,
     }
 }
@@ -142,6 +145,26 @@ Read up to 2026-03-01 10:16:03.250 UTC; 120 messages of COMMANDS are not read ye
     assert_eq!(plain(&answer), expected);
     let colored: String = life::lines(&answer).iter().map(crate::output::Text::to_ansi).collect();
     assert!(colored.contains("\u{1b}[31mmissing      no report for 16 min\u{1b}[0m"), "{colored}");
+}
+
+#[test]
+fn what_was_missed_and_cannot_be_read_is_said() {
+    let life = LifeAnswer {
+        headline: headline("ACCEPTED"),
+        rows: vec![row("10:00:00", "command", None, "COMMANDS/12")],
+        missing: Vec::new(),
+        notes: Vec::new(),
+    };
+    let mut answer = answer(life);
+    answer.missed_left_out = 12;
+    let (part, text) = ("2026-03-01".to_owned(), "2026-03-01.sqlite is damaged".to_owned());
+    answer.unreadable.push(UnreadableAnswer { part, text });
+    let text = plain(&answer);
+    assert!(
+        text.contains("\n12 more ranges of messages were gone before the timeline read them.\n"),
+        "{text}"
+    );
+    assert!(text.contains("\nNot readable: 2026-03-01: 2026-03-01.sqlite is damaged\n"), "{text}");
 }
 
 #[test]

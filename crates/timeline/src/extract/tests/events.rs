@@ -2,8 +2,8 @@ use bus::Headers;
 use prost::Message as _;
 use proto::v1::inbound_message::Content;
 use proto::v1::{
-    AccountEvent, AccountEventKind, AccountTemplate, Customer, CustomerEvent, CustomerEventKind, Edit,
-    EventSource, InboundMessage, Media, MediaFetched, MessageContext, ProviderStatus, ReportError,
+    AccountEvent, AccountEventKind, AccountTemplate, Attempt, Customer, CustomerEvent, CustomerEventKind,
+    Edit, EventSource, InboundMessage, Media, MediaFetched, MessageContext, ProviderStatus, ReportError,
     ReportEvent, ReportStatus, SendOutcome, SendResult, Text,
 };
 use serde_json::Value;
@@ -219,6 +219,29 @@ fn a_fetch_names_the_file_and_the_command() {
             ("event", "e-1"),
         ]
     );
+}
+
+#[test]
+fn digits_in_a_commands_id_that_may_be_a_number_are_masked_where_no_customer_is_named() {
+    let extractor = extractor(Bodies::Masked);
+    let id = format!("order-{NUMBER}");
+    let fetched = MediaFetched { command_id: id.clone(), ..MediaFetched::default() };
+    let decided = SendResult {
+        command_id: id.clone(),
+        message_id: format!("imc-{id}"),
+        attempts_made: vec![Attempt::default()],
+        ..SendResult::default()
+    };
+    let subject = "imchannel.event.send.infobip.sales";
+    let results =
+        extractor.rows(StreamNumber::Events, &delivery(subject, Headers::new(), decided.encode_to_vec()));
+    let fetch = event_row(&extractor, "media", fetched.encode_to_vec());
+    assert_eq!(results.len(), 2, "the result and its call");
+    for row in results.iter().chain([&fetch]) {
+        assert_eq!(row.shown(IdKind::Command), Some("order-***"));
+        assert_eq!(row.key(IdKind::Command), Some(extractor.keys.id(&id)));
+        assert!(!shown_text(row).contains(NUMBER), "{}", shown_text(row));
+    }
 }
 
 #[test]

@@ -7,12 +7,12 @@ use proto::v1::{ReportStatus, SendOutcome};
 
 use crate::http::answer::{
     ErrorAnswer, GapAnswer, Headline, IdAnswer, LifeAnswer, LiveAnswer, MissingAnswer, NoteAnswer, ReadUntil,
-    RowAnswer,
+    RowAnswer, UnreadableAnswer,
 };
 use crate::life::{DEAD_LETTER, Life, Missing, RECEIVED, WAITING, clock_difference, time_of};
 use crate::progress::Progress;
 use crate::row::{Recipient, Row, RowKind, Status};
-use crate::store::Gap;
+use crate::store::{Gap, Gaps, Store, Unreadable};
 
 /// More than the greatest number of a status.
 const NUMBERS_MAX: i32 = 100;
@@ -159,13 +159,59 @@ pub(in crate::http) fn read_until(progress: &Progress) -> Vec<ReadUntil> {
     of.collect()
 }
 
-/// A range of missed messages.
-pub(in crate::http) fn gap(gap: &Gap) -> GapAnswer {
+/// Most ranges of missed messages in an answer.
+const MISSED_MAX: usize = 100;
+/// Most parts of the store in an answer that cannot be read. A day is one, and the retention is a month.
+const UNREADABLE_MAX: usize = 100;
+
+/// Ranges of missed messages, and how many are left out.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Missed {
+    pub(in crate::http) ranges: Vec<GapAnswer>,
+    pub(in crate::http) left_out: u64,
+}
+
+/// The ranges of missed messages for what began at a time: first those that end after it, from the earliest.
+pub(in crate::http) fn missed(gaps: Gaps, began: Timestamp) -> Missed {
+    let Gaps { mut ranges, left_out } = gaps;
+    ranges.sort_by_key(|gap| (gap.before < began, gap.before, gap.stream, gap.first));
+    let excess = ranges.len().saturating_sub(MISSED_MAX);
+    ranges.truncate(MISSED_MAX);
+    ranges.sort_by_key(|gap| (gap.before, gap.stream, gap.first));
+    Missed { ranges: ranges.iter().map(gap).collect(), left_out: left_out + excess as u64 }
+}
+
+fn gap(gap: &Gap) -> GapAnswer {
     GapAnswer {
         stream: gap.stream.name().to_owned(),
         first: gap.first,
         last: gap.last,
         after: gap.after,
         before: gap.before,
+    }
+}
+
+/// What a store cannot read.
+pub(in crate::http) fn unreadable(store: &dyn Store) -> Vec<UnreadableAnswer> {
+    let parts = store.unreadable().into_iter().take(UNREADABLE_MAX);
+    parts.map(|Unreadable { part, text }| UnreadableAnswer { part, text }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::StreamNumber;
+
+    #[test]
+    fn the_ranges_that_may_concern_a_life_are_named_first_and_the_others_are_counted() {
+        let at = |second: u64| Timestamp::from_second(i64::try_from(second).unwrap()).unwrap();
+        let stream = StreamNumber::Events;
+        let gap = |second| Gap { stream, first: second, last: second, after: None, before: at(second) };
+        let gaps = Gaps { ranges: (1..=300).map(gap).collect(), left_out: 7 };
+        let missed = missed(gaps.clone(), at(250));
+        let firsts: Vec<u64> = missed.ranges.iter().map(|gap| gap.first).collect();
+        assert_eq!((firsts.len(), missed.left_out), (MISSED_MAX, 207));
+        assert_eq!(firsts, (1..50).chain(250..=300).collect::<Vec<_>>());
+        assert_eq!(super::missed(gaps, at(1)).ranges[99].first, 100, "the earliest of them");
     }
 }

@@ -21,7 +21,7 @@ pub use crate::http::answer::channels::{
     SourcesAnswer,
 };
 pub(in crate::http) use crate::http::answer::from::{
-    gap, headline, life, live, missing, outcomes, pointer, read_until, statuses,
+    Missed, headline, life, live, missed, missing, outcomes, pointer, read_until, statuses, unreadable,
 };
 pub use crate::http::answer::problem::{Fault, Problem};
 
@@ -34,8 +34,14 @@ pub struct TimelineAnswer {
     pub lives: Vec<LifeAnswer>,
     /// How far each stream was read.
     pub read_until: Vec<ReadUntil>,
-    /// Messages of the streams that were not read, because they were gone before.
+    /// Messages of the streams that were not read, because they were gone before: first those that may belong to these lives.
     pub missed: Vec<GapAnswer>,
+    /// Number of further ranges that `missed` leaves out.
+    #[serde(default)]
+    pub missed_left_out: u64,
+    /// What is stored and cannot be read.
+    #[serde(default)]
+    pub unreadable: Vec<UnreadableAnswer>,
     /// Whether there is more than the answer holds.
     pub cut: bool,
 }
@@ -198,6 +204,30 @@ pub struct GapAnswer {
     pub before: Timestamp,
 }
 
+/// A day or another part of the store that cannot be read, so that answers lack it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableAnswer {
+    /// The day, such as `2026-11-27`, or `expectations`.
+    pub part: String,
+    /// What is wrong, for people.
+    pub text: String,
+}
+
+/// An id to look up: `POST /v1/timeline`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimelineRequest {
+    /// The id.
+    pub id: String,
+}
+
+// WhatsApp's own ids contain the customer's number.
+impl std::fmt::Debug for TimelineRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TimelineRequest").finish_non_exhaustive()
+    }
+}
+
 /// Messages, the newest first: `GET /v1/messages` and `GET /v1/searches/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MessagesAnswer {
@@ -211,7 +241,10 @@ pub struct MessagesAnswer {
     pub scanned: usize,
     /// How far each stream was read.
     pub read_until: Vec<ReadUntil>,
-    /// Whether a message of the page has more rows than were read, so that its status may be an older one.
+    /// What is stored and cannot be read.
+    #[serde(default)]
+    pub unreadable: Vec<UnreadableAnswer>,
+    /// Whether a message of the page has more rows than were read.
     pub cut: bool,
 }
 
@@ -223,8 +256,11 @@ pub struct MessageAnswer {
     pub headline: Headline,
     /// Where its first row is stored: `COMMANDS/5`, by which its timeline is found.
     pub pointer: String,
-    /// What is missing.
+    /// What is missing; empty if the message is cut.
     pub missing: Vec<MissingAnswer>,
+    /// Whether the message has more rows than were read: its status may be an older one, and what is missing in it is not known.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// A search that was kept: `POST /v1/searches`.
@@ -265,13 +301,16 @@ pub struct ProblemsAnswer {
     pub problems: Vec<ProblemAnswer>,
     /// What readers have not acknowledged.
     pub waiting: Vec<WaitingAnswer>,
-    /// How much is overdue, by channel and rule, without regard to the filters.
+    /// How much is overdue, by channel and rule, without regard to the filters. At most 10,000 are counted of each.
     pub counts: Vec<CountAnswer>,
     /// Where the next page begins; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// How far each stream was read.
     pub read_until: Vec<ReadUntil>,
+    /// What is stored and cannot be read.
+    #[serde(default)]
+    pub unreadable: Vec<UnreadableAnswer>,
 }
 
 /// Something overdue and its message.

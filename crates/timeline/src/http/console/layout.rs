@@ -22,7 +22,7 @@ pub(super) enum Section {
     Other,
 }
 
-const ENTRIES: [(Section, &str, &str); 5] = [
+const ENTRIES: [(Section, &str, &str); 6] = [
     (Section::Home, "/", "Overview"),
     (Section::Messages, "/messages", "Messages"),
     (Section::Problems, "/problems", "Problems"),

@@ -16,7 +16,7 @@ use crate::http::answer::{
     SourcesAnswer,
 };
 use crate::http::parameters::Parameters;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Known, Refusal};
 use crate::http::state::Shared;
 use crate::rules;
 use crate::store::OverdueCount;
@@ -56,7 +56,7 @@ pub(in crate::http) async fn one(
         return Err(Refusal::NotFound {
             detail: "no such channel in the registry; /v1/channels lists all, and `imchannel channel apply` adds one".to_owned(),
             id: None,
-            read_until: answer::read_until(&shared.view().progress),
+            known: Box::new(Known::until(answer::read_until(&shared.view().progress))),
         });
     };
     let seen = Seen::read(&shared, std::slice::from_ref(&channel)).await?;
@@ -80,7 +80,7 @@ struct Seen {
 impl Seen {
     async fn read(shared: &Shared, channels: &[Arc<Channel>]) -> Result<Self, Refusal> {
         let view = shared.view();
-        let judged = rules::judged(&view.progress, view.now);
+        let judged = rules::judged(&view.progress, view.floors.reports_until(), &view.rules, view.now);
         let health = &shared.api.observed.health;
         let (overdue, recent) =
             tokio::join!(shared.api.store.overdue_counts(judged), health.recent.read(channels));

@@ -3,11 +3,13 @@
 //! A message is listed once, at its first row in the order of the list. Which messages pass the filters is seen only in their lives,
 //! so that a page reads at most a named number of messages and says where to go on.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::http::answer::{self, MessageAnswer, MessagesAnswer};
 use crate::http::cursor::Cursors;
-use crate::http::headlines::Lives;
+use crate::http::headlines::{Listed, Lives};
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
 use crate::http::state::Shared;
@@ -105,13 +107,14 @@ pub(super) fn window(
 
 /// Reads a page.
 pub(super) async fn page(shared: &Shared, mut page: Page<'_>) -> Result<MessagesAnswer, Refusal> {
-    let view = shared.view();
+    let view = Arc::new(shared.view());
     let store = &*shared.api.store;
     let mut answer = MessagesAnswer {
         messages: Vec::new(),
         next: None,
         scanned: 0,
         read_until: answer::read_until(&view.progress),
+        unreadable: answer::unreadable(store),
         cut: false,
     };
     loop {
@@ -122,13 +125,13 @@ pub(super) async fn page(shared: &Shared, mut page: Page<'_>) -> Result<Messages
             Source::Recipient(recipient) => store.of_recipient(*recipient, listing).await?,
         };
         let lives = Lives::of_rows(store, &rows, &view).await?;
-        answer.cut |= lives.is_cut;
         for (index, row) in rows.iter().enumerate() {
             answer.scanned += 1;
             page.after = Some(Place::of(row));
-            let Some(life) = lives.of(row) else { continue };
-            if page.source.begins(row, life) && page.filters.pass(life) {
-                answer.messages.push(message(row, life));
+            let Some(listed) = lives.of_row(row) else { continue };
+            if page.source.begins(row, &listed.life) && page.filters.pass(&listed.life) {
+                answer.cut |= listed.is_cut;
+                answer.messages.push(message(row, listed));
             }
             let is_last = rows.len() < limit && index + 1 == rows.len();
             if answer.messages.len() == page.limit && !is_last {
@@ -146,11 +149,12 @@ pub(super) async fn page(shared: &Shared, mut page: Page<'_>) -> Result<Messages
     }
 }
 
-fn message(row: &Row, life: &Life) -> MessageAnswer {
+fn message(row: &Row, listed: &Listed) -> MessageAnswer {
     MessageAnswer {
-        headline: answer::headline(life),
+        headline: answer::headline(&listed.life),
         pointer: answer::pointer(row),
-        missing: life.missing.iter().map(answer::missing).collect(),
+        missing: listed.life.missing.iter().map(answer::missing).collect(),
+        cut: listed.is_cut,
     }
 }
 

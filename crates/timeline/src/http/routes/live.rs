@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::Uri;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
@@ -96,7 +97,9 @@ pub(in crate::http) fn events(
         let (name, data) = write(follower.next().await?);
         Some((Ok::<_, Infallible>(Event::default().event(name).data(data)), follower))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // Events by themselves say `no-cache`, which lets caches keep them.
+    Ok(([(CACHE_CONTROL, "no-store")], stream).into_response())
 }
 
 impl Follower {

@@ -1,5 +1,6 @@
 //! What the paths of the JSON interface answer. [`crate::http::router`] lists them; the pages show the same answers.
 
+mod body;
 pub(super) mod channels;
 mod listing;
 pub(super) mod audit;

@@ -14,13 +14,10 @@ use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
 use crate::http::routes::listing::{self, Paging};
 use crate::http::state::Shared;
-use crate::life::{Life, View};
-use crate::row::{Row, StreamNumber};
-use crate::rules::{self, Expectation, Rule, RuleName};
-use crate::store::{OverdueQuery, Place, StoreError};
-
-/// Most rows that are read to find the oldest message that waits: its own and those that were made of it.
-const ROWS_OF_ONE_MAX: usize = 64;
+use crate::life::{FLOOR_AGE_MAX, Life, View};
+use crate::row::StreamNumber;
+use crate::rules::{self, Expectation, Judged, Rule, RuleName};
+use crate::store::{End, OverdueQuery, Place, SequenceQuery, StoreError};
 
 /// `GET /v1/problems`
 pub(in crate::http) async fn list(
@@ -37,25 +34,26 @@ pub(in crate::http) async fn list(
     let cursors = Cursors::of(&shared.api.keys, format!("problems {channel:?} {rule:?}"));
     let after = paging.cursor.as_ref().map(|cursor| cursors.due(cursor)).transpose();
     let after = after.map_err(|_| listing::forged())?;
-    let (view, store) = (shared.view(), &*shared.api.store);
-    let mut judged = rules::judged(&view.progress, view.now);
-    judged.retain(|(of, _)| *of != RuleName::Delivery);
+    let (view, store) = (Arc::new(shared.view()), &*shared.api.store);
+    let mut judged = rules::judged(&view.progress, view.floors.reports_until(), &view.rules, view.now);
     let counts = store.overdue_counts(judged.clone()).await?;
-    judged.retain(|(of, _)| rule.is_none_or(|rule| rule == *of));
-    let query = OverdueQuery { channel: channel.clone(), judged, after, limit: paging.limit + 1 };
+    judged.retain(|of| rule.is_none_or(|rule| rule == of.rule));
+    let query =
+        OverdueQuery { channel: channel.clone(), judged: judged.clone(), after, limit: paging.limit + 1 };
     let mut overdue = store.overdue(query).await?;
     let has_next = overdue.len() > paging.limit;
     overdue.truncate(paging.limit);
     let keys = overdue.iter().map(|expectation| expectation.key).collect();
     let lives = Lives::of_keys(store, keys, &view).await?;
     let waiting = if channel.is_none() { waiting(&shared, &view, rule).await? } else { Vec::new() };
-    let next = overdue.last().filter(|_| has_next).map(|last| cursors.at_due(last.order()));
+    let next = overdue.last().filter(|_| has_next).map(|last| cursors.at_due(&last.order()));
     Ok(Json(ProblemsAnswer {
-        problems: overdue.iter().map(|expectation| problem(expectation, &lives)).collect(),
+        problems: overdue.iter().map(|expectation| problem(expectation, &lives, &judged)).collect(),
         waiting,
         counts: counts.into_iter().map(count).collect(),
         next,
         read_until: answer::read_until(&view.progress),
+        unreadable: answer::unreadable(store),
     }))
 }
 
@@ -63,27 +61,30 @@ fn count(count: crate::store::OverdueCount) -> CountAnswer {
     CountAnswer { channel: count.channel, rule: count.rule.name().to_owned(), count: count.count }
 }
 
-fn problem(expectation: &Expectation, lives: &Lives) -> ProblemAnswer {
-    let life = lives.of_key(expectation.key, &expectation.channel);
+fn problem(expectation: &Expectation, lives: &Lives, judged: &[Judged]) -> ProblemAnswer {
+    let life = lives.of_key(expectation.key, &expectation.channel).map(|listed| &listed.life);
     let of_life = |life: &Life| {
         let missing = life.missing.iter().find(|missing| missing.rule == expectation.rule);
         missing.map(answer::missing)
     };
     ProblemAnswer {
         channel: expectation.channel.clone(),
-        missing: life.and_then(of_life).unwrap_or_else(|| unexplained(expectation)),
+        missing: life.and_then(of_life).unwrap_or_else(|| unexplained(expectation, judged)),
         pointer: life.and_then(|life| life.rows.iter().min_by_key(|row| Place::of(row))).map(answer::pointer),
         message: life.map(answer::headline),
     }
 }
 
 /// What is missing where the rows of the message are no longer stored, or only a part of them was read.
-fn unexplained(expectation: &Expectation) -> MissingAnswer {
+fn unexplained(expectation: &Expectation, judged: &[Judged]) -> MissingAnswer {
     let rule = Rule::of(expectation.rule);
+    let judged = judged.iter().find(|judged| judged.rule == expectation.rule);
+    let more = judged.map(|judged| judged.until.duration_since(judged.until_in(&expectation.channel)));
+    let due = expectation.due.checked_add(more.unwrap_or_default()).unwrap_or(expectation.due);
     MissingAnswer {
         rule: expectation.rule.name().to_owned(),
         since: expectation.since,
-        due: expectation.due,
+        due,
         text: rule.missing.to_owned(),
         advice: rule.advice.replace("{channel}", &expectation.channel),
     }
@@ -102,22 +103,22 @@ async fn waiting(
     let mut all = Vec::new();
     for (of, stream, floor) in readers {
         let last = view.progress.of(stream).sequence;
-        let Some(oldest) = floor.map(|floor| floor + 1).filter(|oldest| *oldest <= last) else { continue };
+        let Some(floor) = floor.filter(|floor| *floor < last) else { continue };
         if rule.is_some_and(|rule| rule != of) {
             continue;
         }
-        let key = shared.api.keys.stored(stream.name(), oldest);
-        let found = shared.api.store.find(vec![key], ROWS_OF_ONE_MAX).await?;
-        let is_it = |row: &&Row| row.pointer.stream == stream && row.pointer.sequence == oldest;
-        // A stream that was created again has the sequence twice: the later one is meant.
-        let Some(row) = found.rows.iter().rev().find(is_it) else { continue };
+        // Older messages are no longer in the stream, or are of one that was created again.
+        let since = view.now.checked_sub(FLOOR_AGE_MAX).unwrap_or(Timestamp::MIN);
+        let first = SequenceQuery { stream, after: floor, since, from: End::Oldest, limit: 1 };
+        let found = shared.api.store.by_sequence(first).await?;
+        let Some(row) = found.first().filter(|row| row.pointer.sequence <= last) else { continue };
         if is_overdue(row.stored_at, view.now) {
             all.push(WaitingAnswer {
                 rule: of.name().to_owned(),
                 pointer: answer::pointer(row),
                 channel: row.channel.clone(),
                 since: row.stored_at,
-                count: last - oldest + 1,
+                count: last - row.pointer.sequence + 1,
             });
         }
     }

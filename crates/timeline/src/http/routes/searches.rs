@@ -1,7 +1,6 @@
 //! A customer's messages. The number is in the body of a POST, never in a URL.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -13,16 +12,15 @@ use axum::response::{IntoResponse, Response};
 use crate::http::answer::{MessagesAnswer, SearchAnswer, SearchRequest};
 use crate::http::cursor::Cursors;
 use crate::http::parameters::Parameters;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Known, Refusal};
+use crate::http::routes::body;
 use crate::http::routes::listing::{self, Filters, Page, Paging, Source};
 use crate::http::searches::{NotKept, Search};
 use crate::http::state::Shared;
 use crate::row::shown;
 
-/// Largest body, in bytes.
-const BODY_BYTES_MAX: usize = 4 * 1024;
-/// Timeout of the body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is posted, for people.
+const FORM: &str = "{\"number\": \"+49…\", \"since\": \"2026-03-01T10:00:00Z\", \"until\": …}, of which only number must be there";
 /// Longest number or id of a customer, in bytes.
 const NUMBER_BYTES_MAX: usize = 256;
 
@@ -31,7 +29,7 @@ pub(in crate::http) async fn create(
     State(shared): State<Arc<Shared>>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let answer = keep(&shared, &read(body).await?)?;
+    let answer = keep(&shared, &body::read(body, FORM).await?)?;
     let location =
         HeaderValue::from_str(&format!("/v1/searches/{}", answer.id)).expect("base64 is valid in a header");
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(answer)).into_response())
@@ -57,21 +55,6 @@ pub(in crate::http) fn keep(shared: &Shared, request: &SearchRequest) -> Result<
     Ok(SearchAnswer { id: kept.id, recipient, expires_at: kept.expires_at })
 }
 
-async fn read(body: Body) -> Result<SearchRequest, Refusal> {
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let bytes =
-        bytes.map_err(|_| Refusal::TooSlow)?.map_err(|_| Refusal::TooLarge { limit: BODY_BYTES_MAX })?;
-    // The words of serde's error may quote the body, and with it the number.
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        let form = "{\"number\": \"+49…\", \"since\": \"2026-03-01T10:00:00Z\", \"until\": …}";
-        Refusal::invalid(
-            "body",
-            format!("is not a search ({place}); send {form}, of which only number must be there"),
-        )
-    })
-}
-
 /// `GET /v1/searches/{id}`
 pub(in crate::http) async fn list(
     State(shared): State<Arc<Shared>>,
@@ -84,7 +67,7 @@ pub(in crate::http) async fn list(
     let search = shared.searches.get(&id, (shared.api.now)()).ok_or_else(|| Refusal::NotFound {
         detail: "no such search: it has ended, or the service was restarted; post it again".to_owned(),
         id: None,
-        read_until: Vec::new(),
+        known: Box::new(Known::default()),
     })?;
     let cursors = Cursors::of(&shared.api.keys, format!("searches {id}"));
     let after = paging.after(&cursors)?;

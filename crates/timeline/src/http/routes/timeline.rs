@@ -3,18 +3,23 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::Uri;
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::extract::Bodies;
-use crate::http::answer::{self, TimelineAnswer};
+use crate::http::answer::{self, Missed, TimelineAnswer, TimelineRequest};
 use crate::http::parameters::{Parameters, VALUE_BYTES_MAX};
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Known, Refusal};
+use crate::http::routes::body;
 use crate::http::state::Shared;
 use crate::life;
 use crate::row::shown;
 
+/// Most ranges of missed messages among which an answer chooses.
+const GAPS_MAX: usize = 1000;
 /// The path before an id.
 const PATH: &str = "/v1/timeline/";
 
@@ -47,6 +52,21 @@ pub(in crate::http) async fn by_path(
     answer(&shared, &id).await
 }
 
+/// `POST /v1/timeline`: an id of WhatsApp's contains the customer's number, so that it need not be in a URL.
+pub(in crate::http) async fn by_body(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    body: Body,
+) -> Result<Json<TimelineAnswer>, Refusal> {
+    Parameters::of(uri.query()).finish()?;
+    let TimelineRequest { id } = body::read(body, "{\"id\": \"wamid.…\"}").await?;
+    let id = id.trim();
+    if id.is_empty() || id.len() > VALUE_BYTES_MAX {
+        return Err(Refusal::invalid("id", format!("must have 1 to {VALUE_BYTES_MAX} bytes")));
+    }
+    answer(&shared, id).await
+}
+
 /// Everything about an id.
 pub(in crate::http) async fn answer(shared: &Shared, id: &str) -> Result<Json<TimelineAnswer>, Refusal> {
     // Before the rows are read: no rule is judged for a time whose rows may be missing here.
@@ -55,18 +75,26 @@ pub(in crate::http) async fn answer(shared: &Shared, id: &str) -> Result<Json<Ti
     let (id, store) = (id.trim(), &*shared.api.store);
     let collected = life::collect(store, &shared.api.keys, id).await?;
     let shown = shown::id(id);
+    let unreadable = answer::unreadable(store);
+    let began = collected.rows.iter().map(|row| row.stored_at).min();
+    let gaps = store.gaps(GAPS_MAX).await?;
+    let Missed { ranges: missed, left_out: missed_left_out } =
+        answer::missed(gaps, began.unwrap_or(Timestamp::MIN));
     if collected.rows.is_empty() {
         let detail = "nothing with this id is stored: it is older than the retention, newer than what was read (read_until), \
                       or misspelled; a number is searched for by POST /v1/searches"
             .to_owned();
-        return Err(Refusal::NotFound { detail, id: Some(shown), read_until });
+        let known = Box::new(Known { read_until, missed, missed_left_out, unreadable });
+        return Err(Refusal::NotFound { detail, id: Some(shown), known });
     }
-    let missed = store.gaps().await?.iter().map(answer::gap).collect();
     let cut = collected.is_cut;
-    let mut lives: Vec<_> = collected.lives(&view).iter().map(answer::life).collect();
+    // A thousand rows take longer to order than other tasks may wait.
+    let assembling = tokio::task::spawn_blocking(move || collected.lives(&view));
+    let lives = assembling.await.map_err(|_| Refusal::Damaged)?;
+    let mut lives: Vec<_> = lives.iter().map(answer::life).collect();
     if shared.api.bodies == Bodies::Full {
         // They are personal: `POST /v1/unmask` shows them, and the audit log says so.
         lives.iter_mut().flat_map(|life| &mut life.rows).for_each(|row| row.body = None);
     }
-    Ok(Json(TimelineAnswer { id: shown, lives, read_until, missed, cut }))
+    Ok(Json(TimelineAnswer { id: shown, lives, read_until, missed, missed_left_out, unreadable, cut }))
 }

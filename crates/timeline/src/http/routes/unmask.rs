@@ -11,7 +11,7 @@ use crate::http::access::require::{Actor, Unmasker};
 use crate::http::answer::{self, Fault, UnmaskAnswer, UnmaskRequest};
 use crate::http::contents::{self, MESSAGES_MAX};
 use crate::http::parameters::VALUE_BYTES_MAX;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Known, Refusal};
 use crate::http::state::Shared;
 use crate::life;
 use crate::row::shown;
@@ -48,7 +48,8 @@ pub(in crate::http) async fn show(
     if collected.rows.is_empty() {
         let detail = "nothing with this id is stored; nothing was shown or recorded".to_owned();
         let read_until = answer::read_until(&shared.view().progress);
-        return Err(Refusal::NotFound { detail, id: Some(shown), read_until });
+        let known = Box::new(Known::until(read_until));
+        return Err(Refusal::NotFound { detail, id: Some(shown), known });
     }
     let mut rows = contents::messages(collected.rows);
     let is_cut = collected.is_cut || rows.len() > MESSAGES_MAX;

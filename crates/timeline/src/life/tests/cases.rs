@@ -156,7 +156,8 @@ fn a_command_in_a_halted_lane_says_why_it_waits() {
     assert!(overdue.missing[0].advice.contains("imchannel lanes list --channel sales"));
     assert_eq!((overdue.status(), overdue.notes.len()), (WAITING, 0));
 
-    view.rules.result_after.insert("bulk-sales".to_owned(), std::time::Duration::from_secs(600));
+    let lane = crate::rules::Lane { channel: "sales".to_owned(), is_bulk: true };
+    view.rules.result_after.insert(lane, std::time::Duration::from_secs(600));
     let mut campaign = rows[0].clone();
     campaign.is_bulk = true;
     assert_eq!(
@@ -172,9 +173,9 @@ fn a_webhook_without_events_is_nothing_for_the_back_end_or_waits() {
     let rows = vec![webhook(17, 0.0)];
     let mut view = view(100.0);
     assert_eq!(note_texts(&life(rows.clone(), &view)), ["nothing in it for the back end"]);
-    view.progress.of_mut(StreamNumber::DeadLetters).behind = 1;
-    assert_eq!(note_texts(&life(rows.clone(), &view)), [""; 0], "its dead letter may come");
-    view.floors.normalizer = None;
+    view.floors.finished = Some(Finished { sequence: 16, until: None });
+    assert_eq!(note_texts(&life(rows.clone(), &view)), [""; 0], "its event may be stored and not read");
+    view.floors.finished = None;
     assert_eq!(note_texts(&life(rows.clone(), &view)), [""; 0]);
 
     view.floors.normalizer = Some(16);
@@ -200,4 +201,44 @@ fn a_dead_letter_of_a_command_ends_its_wait() {
     assert_eq!(steps(&life), ["command", "result REJECTED", "dead_letter"]);
     assert_eq!((life.status(), life.direction()), ("REJECTED", Direction::Outbound));
     assert!(life.is_whole());
+}
+
+#[test]
+fn no_report_is_not_said_while_it_may_be_in_a_webhook_that_the_normalizer_has_not_finished() {
+    let rows = vec![command("a", 1, 0.0), result("a", SendOutcome::Accepted, 1, 1.0)];
+    let mut view = view(2000.0);
+    assert_eq!(missing_texts(&life(rows.clone(), &view)), ["no report for 33 min"]);
+    view.floors.finished = Some(Finished { sequence: 7, until: Some(at(900.0)) });
+    assert_eq!(missing_texts(&life(rows.clone(), &view)), [""; 0], "a webhook of second 900 waits");
+    view.floors.finished = Some(Finished { sequence: 7, until: Some(at(901.0)) });
+    assert_eq!(missing_texts(&life(rows.clone(), &view)), ["no report for 33 min"]);
+    view.floors.finished = None;
+    assert_eq!(missing_texts(&life(rows, &view)), [""; 0], "without a normalizer no one knows");
+}
+
+#[test]
+fn a_file_that_was_fetched_for_another_message_is_not_missing() {
+    let rows = vec![command_with_file("a", "m", 1, 0.0), result("a", SendOutcome::Accepted, 1, 1.0)];
+    let mut view = view(700.0);
+    assert_eq!(missing_texts(&life(rows.clone(), &view)), ["the file was not fetched for 11 min"]);
+    let file = rows[0].key(IdKind::Media).expect("it names a file");
+    view.fetched.insert((file, "support".to_owned()), at(3.0));
+    assert_eq!(missing_texts(&life(rows.clone(), &view)).len(), 1, "in another channel it is another file");
+    view.fetched.insert((file, "sales".to_owned()), at(3.0));
+    let life = life(rows, &view);
+    assert!(life.is_whole(), "{:?}", life.missing);
+    let expected = "its file was fetched at 2026-11-27T10:00:03Z, for another message with the same file";
+    assert_eq!(note_texts(&life), [expected]);
+}
+
+#[test]
+fn a_row_that_does_not_know_the_customer_shows_the_id_as_the_command_does() {
+    let mut sent = command("order-20261127101500", 1, 0.0);
+    sent.links.last_mut().expect("its id").shown = "order-20261127101500".to_owned();
+    let mut result = result("order-20261127101500", SendOutcome::Accepted, 1, 1.0);
+    result.links.iter_mut().for_each(|link| link.shown = "order-***".to_owned());
+    let alone = life(vec![result.clone()], &view(2.0));
+    assert_eq!(alone.command_id(), Some("order-***"));
+    let both = life(vec![sent, result], &view(2.0));
+    assert_eq!(both.rows[1].shown(IdKind::Command), Some("order-20261127101500"));
 }

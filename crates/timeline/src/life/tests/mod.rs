@@ -21,7 +21,8 @@ fn view(seconds: f64) -> View {
         progress.sequence = 1000;
         progress.read_until = Some(at(seconds));
     }
-    view.floors = Floors { normalizer: Some(1000), aicc: Some(1000) };
+    let finished = Some(Finished { sequence: 1000, until: Some(at(seconds)) });
+    view.floors = Floors { normalizer: Some(1000), aicc: Some(1000), finished };
     view
 }
 

@@ -44,8 +44,12 @@ fn an_accepted_message_needs_a_report_within_the_time_of_its_channel() {
         [ReportStatus::Pending, ReportStatus::Unrecognized, ReportStatus::Failed, ReportStatus::Read]
     {
         let reported = report("a", status, 2, 2.0, 9);
-        let settlement =
-            Settlement { rule: RuleName::NoReport, key: expected.key, channel: "sales".to_owned() };
+        let settlement = Settlement {
+            rule: RuleName::NoReport,
+            key: expected.key,
+            of: Settled::Id,
+            channel: "sales".to_owned(),
+        };
         assert!(follow(&reported, &settings).settled.contains(&settlement), "{status:?}");
         assert!(is_met_by(RuleName::NoReport, &reported));
     }
@@ -63,8 +67,9 @@ fn a_command_needs_a_result_and_a_file_that_it_names_must_be_fetched() {
     let with_file = [(RuleName::NotFetched, 600), plain[0], plain[1]];
     assert_eq!(begun(&command_with_file("a", "m", 1, 0.0), &settings), with_file);
 
-    assert_eq!(settled(&result("a", SendOutcome::Accepted, 1, 1.0)), [RuleName::NoResult]);
-    let rejected = [RuleName::NotFetched, RuleName::NoResult, RuleName::Delivery];
+    let accepted = settled(&result("a", SendOutcome::Accepted, 1, 1.0));
+    assert_eq!(accepted, [RuleName::NoResult, RuleName::NoBulkResult]);
+    let rejected = [RuleName::NotFetched, RuleName::NoResult, RuleName::Delivery, RuleName::NoBulkResult];
     assert_eq!(settled(&result("a", SendOutcome::Rejected, 1, 1.0)), rejected);
     let letter = linked(dead_letter("COMMANDS/1", 1, 1.0), crate::row::IdKind::Command, "a");
     assert_eq!(settled(&letter), rejected);
@@ -104,17 +109,27 @@ fn a_replayed_row_ends_expectations_and_begins_none() {
 
 #[test]
 fn nothing_is_judged_for_a_time_that_one_of_its_streams_was_not_read() {
+    let all = |progress: &Progress, reports_until: Option<Timestamp>, now: f64| {
+        let judged = judged(progress, reports_until, &RuleSettings::default(), at(now));
+        judged.into_iter().map(|judged| (judged.rule, judged.until)).collect::<Vec<_>>()
+    };
     let mut progress = Progress::default();
-    assert_eq!(judged(&progress, at(100.0)), []);
+    let finished = Some(at(300.0));
+    assert_eq!(all(&progress, finished, 100.0), []);
     progress.of_mut(StreamNumber::Events).read_until = Some(at(50.0));
-    assert_eq!(judged(&progress, at(100.0)), [(RuleName::NoReport, at(50.0))]);
+    assert_eq!(all(&progress, finished, 100.0), [(RuleName::NoReport, at(50.0))]);
+    assert_eq!(all(&progress, Some(at(7.0)), 100.0), [(RuleName::NoReport, at(7.0))], "a webhook waits");
+    assert_eq!(all(&progress, None, 100.0), []);
     progress.of_mut(StreamNumber::Commands).read_until = Some(at(40.0));
     progress.of_mut(StreamNumber::DeadLetters).read_until = Some(at(200.0));
-    let all: Vec<(RuleName, Timestamp)> = judged(&progress, at(100.0));
-    let expected =
-        [(RuleName::NoReport, at(50.0)), (RuleName::NotFetched, at(40.0)), (RuleName::NoResult, at(40.0))];
-    assert_eq!(all, expected);
-    assert_eq!(judged(&progress, at(10.0))[0].1, at(10.0), "and not for a time to come");
+    let expected = [
+        (RuleName::NoReport, at(50.0)),
+        (RuleName::NotFetched, at(40.0)),
+        (RuleName::NoResult, at(40.0)),
+        (RuleName::NoBulkResult, at(40.0)),
+    ];
+    assert_eq!(all(&progress, finished, 100.0), expected);
+    assert_eq!(all(&progress, finished, 10.0)[0].1, at(10.0), "and not for a time to come");
 }
 
 #[test]
@@ -132,40 +147,72 @@ fn the_time_to_delivery_is_that_of_the_command_in_its_channel() {
     assert_eq!(delivered_after(delivery, &elsewhere), None);
 }
 
+/// A command that is answered after a time, as the store says that it was.
+fn answered(times: &mut LaneTimes, number: u64, seconds: f64, is_bulk: bool, outcome: SendOutcome) {
+    let id = format!("c-{number}-{is_bulk}");
+    let mut sent = command(&id, number, 0.0);
+    sent.is_bulk = is_bulk;
+    let rule = if is_bulk { RuleName::NoBulkResult } else { RuleName::NoResult };
+    let expected = follow(&sent, &RuleSettings::default()).expected;
+    let met = expected.into_iter().find(|one| one.rule == rule).expect("it begins");
+    times.observe(&met, &result(&id, outcome, number, seconds));
+}
+
+fn lane(is_bulk: bool) -> Lane {
+    Lane { channel: "sales".to_owned(), is_bulk }
+}
+
 #[test]
 fn a_slow_lane_gets_more_time_for_its_results() {
     let mut times = LaneTimes::default();
-    let mut observe = |number: u64, seconds: f64, is_bulk: bool, outcome: SendOutcome| {
-        let id = format!("c-{number}-{is_bulk}");
-        let mut sent = command(&id, number, 0.0);
-        sent.is_bulk = is_bulk;
-        times.observe(&sent);
-        times.observe(&result(&id, outcome, number, seconds));
-    };
     for number in 0..100 {
-        observe(number, 0.5, false, SendOutcome::Accepted);
-        observe(number, if number % 10 == 0 { 100.0 } else { 1.0 }, true, SendOutcome::Accepted);
-        observe(number + 1000, 80_000.0, false, SendOutcome::Expired);
+        answered(&mut times, number, 0.5, false, SendOutcome::Accepted);
+        let slow = if number % 10 == 0 { 100.0 } else { 1.0 };
+        answered(&mut times, number, slow, true, SendOutcome::Accepted);
+        answered(&mut times, number + 1000, 80_000.0, false, SendOutcome::Expired);
     }
     let after = times.result_after();
-    assert_eq!(after.keys().collect::<Vec<_>>(), ["bulk-sales"]);
+    assert_eq!(after.keys().collect::<Vec<_>>(), [&lane(true)]);
     let settings = RuleSettings { result_after: after, ..RuleSettings::default() };
     let mut campaign = command("x", 1, 0.0);
     assert_eq!(begun(&campaign, &settings)[0], (RuleName::NoResult, 60));
     campaign.is_bulk = true;
-    let (_, seconds) = begun(&campaign, &settings)[0];
-    assert!((400..=4 * 200).contains(&seconds), "{seconds}");
+    let stored = [(RuleName::Delivery, 24 * 3600), (RuleName::NoBulkResult, 60)];
+    assert_eq!(begun(&campaign, &settings), stored, "the usual time counts when it is judged");
+    let usual = settings.after(Rule::of(RuleName::NoBulkResult), "sales");
+    assert!((400..=4 * 200).contains(&usual.as_secs()), "{usual:?}");
+    let mut progress = Progress::default();
+    StreamNumber::ALL.into_iter().for_each(|of| progress.of_mut(of).read_until = Some(at(5000.0)));
+    let all = judged(&progress, None, &settings, at(5000.0));
+    let until = |rule| all.iter().find(|of| of.rule == rule).map(|of| of.until_in("sales"));
+    assert_eq!(until(RuleName::NoResult), Some(at(5000.0)));
+    assert_eq!(until(RuleName::NoBulkResult), Some(at(5060.0 - usual.as_secs_f64())));
 }
 
 #[test]
-fn a_lane_that_became_fast_again_loses_its_long_time_and_none_is_longer_than_an_hour() {
+fn a_lane_that_became_fast_again_loses_its_long_time_and_none_is_longer_than_its_limit() {
     let mut times = LaneTimes::default();
     let mut observe = |number: u64, seconds: f64| {
-        times.observe(&command(&number.to_string(), number, 0.0));
-        times.observe(&result(&number.to_string(), SendOutcome::Accepted, number, seconds));
-        times.result_after().get("sales").copied()
+        answered(&mut times, number, seconds, false, SendOutcome::Accepted);
+        times.result_after().get(&lane(false)).copied()
     };
     assert_eq!((0..19).filter_map(|number| observe(number, 9000.0)).count(), 0, "too few to say");
     assert_eq!(observe(19, 9000.0), Some(RESULT_AFTER_MAX));
     assert_eq!((20..2000).map(|number| observe(number, 1.0)).last(), Some(None));
+}
+
+#[test]
+fn a_campaign_that_takes_longer_than_its_lane_usually_does_is_not_late_while_it_is_sent() {
+    let mut times = LaneTimes::default();
+    for number in 0..500 {
+        answered(&mut times, number, 5.0, true, SendOutcome::Accepted);
+    }
+    // 3,000 commands at once, of which one is sent every 10 s: the last one waits for more than eight hours.
+    for number in 0..3000_u64 {
+        let waited = number as f64 * 10.0;
+        let next = Duration::from_secs(number * 10 + 10);
+        let after = times.result_after().get(&lane(true)).copied().unwrap_or_default().max(RESULT_AFTER);
+        assert!(next <= after || number < 6, "command {number} is late after {after:?}");
+        answered(&mut times, number, waited, true, SendOutcome::Accepted);
+    }
 }

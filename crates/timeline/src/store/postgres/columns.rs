@@ -13,7 +13,7 @@ use crate::store::{Gap, Place, Position};
 /// The columns that [`row`] reads, of the table `r`.
 pub(super) const ROW: &str = "r.stored_at, r.stream, r.sequence, r.part, r.kind, r.channel, r.blob";
 /// The columns that [`expectation`] reads.
-pub(super) const EXPECTATION: &str = "rule, key, channel, since, due";
+pub(super) const EXPECTATION: &str = "rule, key, channel, since, due, file";
 
 /// A time as the tables have it. A time before 1677 or after 2262 is the nearest that fits.
 pub(super) fn nanoseconds(time: Timestamp) -> i64 {
@@ -77,14 +77,20 @@ pub(super) fn channel(columns: &SqlRow, at: usize) -> Result<String, StoreError>
     String::from_utf8(columns.try_get(at)?).map_err(fault::unreadable)
 }
 
+/// A key.
+pub(super) fn key(stored: &[u8]) -> Result<LookupKey, StoreError> {
+    stored.try_into().map(LookupKey).map_err(fault::unreadable)
+}
+
 /// An expectation; `None` for one of a rule that only a later version has.
 pub(super) fn expectation(columns: &SqlRow) -> Result<Option<Expectation>, StoreError> {
     let rule = RuleName::of_stored(i64::from(columns.try_get::<_, i16>(0)?));
     let Some(rule) = rule else { return Ok(None) };
-    let key = columns.try_get::<_, &[u8]>(1)?.try_into().map_err(fault::unreadable)?;
+    let file = columns.try_get::<_, Option<&[u8]>>(5)?.map(key).transpose()?;
     Ok(Some(Expectation {
         rule,
-        key: LookupKey(key),
+        key: key(columns.try_get(1)?)?,
+        file,
         channel: channel(columns, 2)?,
         since: of_nanoseconds(columns.try_get(3)?),
         due: of_nanoseconds(columns.try_get(4)?),

@@ -7,10 +7,11 @@ use jiff::Span;
 use tokio_postgres::Transaction;
 
 use crate::row::{LookupKey, Row};
-use crate::rules::{self, Expectation, RuleName};
+use crate::rules::{self, Expectation, RuleName, Settled};
 use crate::store::NewRow;
 use crate::store::error::StoreError;
 use crate::store::postgres::columns::{self, EXPECTATION, nanoseconds, of_rule};
+use crate::store::postgres::overdue;
 
 /// How long before its beginning an expectation may have been met, in hours: the ledger of sends keeps an undecided command
 /// for 26 hours, and its report may be stored before the result of its recovery.
@@ -45,15 +46,64 @@ pub(super) async fn apply(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
+    settle_files(transaction, rows).await?;
     let keys: Vec<&[u8]> = keys.iter().map(|key| key.0.as_slice()).collect();
     let query = format!("SELECT {EXPECTATION} FROM expectations WHERE key = ANY($1)");
     let found = transaction.query(&query, &[&keys]).await?;
     let stored =
         found.iter().filter_map(|row| columns::expectation(row).transpose()).collect::<Result<_, _>>()?;
-    let met_before = met_before(transaction, rows).await?;
+    let mut met_before = met_before(transaction, rows).await?;
+    met_before.extend(met_by_file(transaction, rows).await?);
     let change = change(stored, rows, &met_before);
     write(transaction, &change).await?;
     Ok(change.met)
+}
+
+/// Ends what is expected of files, and keeps that it came: of messages that name them later nothing is expected. So the order of
+/// rows does not matter here.
+async fn settle_files(transaction: &Transaction<'_>, rows: &[&NewRow]) -> Result<(), StoreError> {
+    let (mut files, mut rules, mut channels, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for new in rows {
+        for settled in new.settled.iter().filter(|settled| settled.of == Settled::File) {
+            files.push(settled.key.0.as_slice());
+            rules.push(of_rule(settled.rule));
+            channels.push(new.row.channel.as_bytes());
+            times.push(nanoseconds(new.row.stored_at));
+        }
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    let keep = "INSERT INTO met_files AS m (file, rule, channel, since)
+        SELECT file, rule, channel, min(since)
+        FROM unnest($1::bytea[], $2::int2[], $3::bytea[], $4::int8[]) AS n (file, rule, channel, since) GROUP BY 1, 2, 3
+        ON CONFLICT (file, rule, channel) DO UPDATE SET since = least(m.since, excluded.since)";
+    transaction.execute(keep, &[&files, &rules, &channels, &times]).await?;
+    let remove = "DELETE FROM expectations e USING unnest($1::bytea[], $2::int2[], $3::bytea[]) AS n (file, rule, channel)
+        WHERE e.file = n.file AND e.rule = n.rule AND (n.channel = e.channel OR n.channel = '' OR e.channel = '')";
+    transaction.execute(remove, &[&files, &rules, &channels]).await?;
+    Ok(())
+}
+
+/// What rows expect of files of which it came before.
+async fn met_by_file(transaction: &Transaction<'_>, rows: &[&NewRow]) -> Result<HashSet<Name>, StoreError> {
+    let expected: Vec<&Expectation> =
+        rows.iter().flat_map(|new| &new.expected).filter(|expected| expected.file.is_some()).collect();
+    if expected.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let files: HashSet<LookupKey> = expected.iter().filter_map(|expected| expected.file).collect();
+    let files: Vec<LookupKey> = files.into_iter().collect();
+    let met = overdue::met_files(transaction.client(), &files).await?;
+    let mut by_file: HashMap<(RuleName, LookupKey), Vec<String>> = HashMap::new();
+    for met in met {
+        by_file.entry((met.rule, met.file)).or_default().push(met.channel);
+    }
+    let is_met = |expected: &&Expectation| {
+        let channels = expected.file.and_then(|file| by_file.get(&(expected.rule, file)));
+        channels.into_iter().flatten().any(|channel| is_same_channel(channel, &expected.channel))
+    };
+    Ok(expected.into_iter().filter(is_met).map(name).collect())
 }
 
 /// What rows expect that was met before, by rows that are stored: the streams are read independently of one another, so that
@@ -111,7 +161,7 @@ fn change(stored: Vec<Expectation>, rows: &[&NewRow], met_before: &HashSet<Name>
             }
         }
         let channel = new.row.channel.as_str();
-        for settled in &new.settled {
+        for settled in new.settled.iter().filter(|settled| settled.of == Settled::Id) {
             let first = (settled.rule, settled.key, String::new());
             let of_key = open
                 .range(first..)
@@ -148,11 +198,13 @@ async fn write(transaction: &Transaction<'_>, change: &Change) -> Result<(), Sto
             change.opened.iter().map(|expectation| nanoseconds(time(expectation))).collect()
         };
         let (since, due) = (times(|of| of.since), times(|of| of.due));
+        let files: Vec<Option<&[u8]>> =
+            change.opened.iter().map(|of| of.file.as_ref().map(|file| file.0.as_slice())).collect();
         let open = format!(
             "INSERT INTO expectations ({EXPECTATION})
-             SELECT * FROM unnest($1::int2[], $2::bytea[], $3::bytea[], $4::int8[], $5::int8[]) ON CONFLICT DO NOTHING"
+             SELECT * FROM unnest($1::int2[], $2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::bytea[]) ON CONFLICT DO NOTHING"
         );
-        transaction.execute(&open, &[&rules, &keys, &channels, &since, &due]).await?;
+        transaction.execute(&open, &[&rules, &keys, &channels, &since, &due, &files]).await?;
     }
     Ok(())
 }

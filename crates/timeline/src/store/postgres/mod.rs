@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `rows`, `ids` | rows and the ids by which they are found; one partition a day (UTC), which is dropped whole |
 //! | `positions`, `gaps` | how far each stream is read, and what was missed |
-//! | `expectations` | what is expected |
+//! | `expectations`, `met_files` | what is expected, and what came of files |
 //! | `audit` | the audit log |
 //! | `form` | version of the schema, and a check value of the secret of hashes |
 //!
@@ -19,6 +19,7 @@ mod days;
 mod expect;
 mod fault;
 mod lock;
+mod overdue;
 mod pool;
 mod read;
 mod schema;
@@ -27,7 +28,7 @@ mod tls;
 use jiff::Timestamp;
 
 use crate::row::{Keys, LookupKey, RecipientKey, Row, StreamNumber};
-use crate::rules::{Expectation, RuleName};
+use crate::rules::{Expectation, Judged};
 use crate::store::audit::{AuditEntry, AuditQuery, Audited};
 use crate::store::error::StoreError;
 use crate::store::lease::Lease;
@@ -36,7 +37,8 @@ use crate::store::postgres::days::Day;
 use crate::store::postgres::lock::Lock;
 use crate::store::postgres::pool::Pool;
 use crate::store::{
-    Answer, Appended, Batch, Expired, Found, Gap, Listing, OverdueCount, OverdueQuery, Position, Store,
+    Answer, Appended, Batch, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery, Position,
+    SequenceQuery, Store,
 };
 
 /// What the check value in the database is the hash of.
@@ -63,6 +65,7 @@ impl PostgresStore {
         let mut client = self.pool.lend().await?;
         let remove = "DELETE FROM expectations WHERE since < $1";
         let expectations = client.execute(remove, &[&nanoseconds(before)]).await?;
+        client.execute("DELETE FROM met_files WHERE since < $1", &[&nanoseconds(before)]).await?;
         let first_kept = Day::of(before).start().unwrap_or(i64::MIN);
         client.execute("DELETE FROM gaps WHERE before < $1", &[&first_kept]).await?;
         let days = days::drop_before(&mut client, before).await?;
@@ -89,6 +92,22 @@ impl Store for PostgresStore {
         Box::pin(async move { read::find(&*self.pool.lend().await?, &keys, limit).await })
     }
 
+    fn find_brief(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
+        Box::pin(async move {
+            let mut found = read::find(&*self.pool.lend().await?, &keys, limit).await?;
+            found.rows.iter_mut().for_each(|row| row.body = String::new());
+            Ok(found)
+        })
+    }
+
+    fn by_sequence(&self, query: SequenceQuery) -> Answer<'_, Vec<Row>> {
+        Box::pin(async move { read::by_sequence(&*self.pool.lend().await?, &query).await })
+    }
+
+    fn met_files(&self, files: Vec<LookupKey>) -> Answer<'_, Vec<MetFile>> {
+        Box::pin(async move { overdue::met_files(&*self.pool.lend().await?, &files).await })
+    }
+
     fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>> {
         Box::pin(async move { read::of_recipient(&*self.pool.lend().await?, recipient, &listing).await })
     }
@@ -100,15 +119,15 @@ impl Store for PostgresStore {
     }
 
     fn overdue(&self, query: OverdueQuery) -> Answer<'_, Vec<Expectation>> {
-        Box::pin(async move { read::overdue(&*self.pool.lend().await?, &query).await })
+        Box::pin(async move { overdue::overdue(&*self.pool.lend().await?, &query).await })
     }
 
-    fn overdue_counts(&self, judged: Vec<(RuleName, Timestamp)>) -> Answer<'_, Vec<OverdueCount>> {
-        Box::pin(async move { read::overdue_counts(&*self.pool.lend().await?, &judged).await })
+    fn overdue_counts(&self, judged: Vec<Judged>) -> Answer<'_, Vec<OverdueCount>> {
+        Box::pin(async move { overdue::counts(&*self.pool.lend().await?, &judged).await })
     }
 
-    fn gaps(&self) -> Answer<'_, Vec<Gap>> {
-        Box::pin(async move { read::gaps(&*self.pool.lend().await?).await })
+    fn gaps(&self, limit: usize) -> Answer<'_, Gaps> {
+        Box::pin(async move { read::gaps(&*self.pool.lend().await?, limit).await })
     }
 
     fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {

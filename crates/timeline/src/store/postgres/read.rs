@@ -1,19 +1,14 @@
-//! Answers: rows by id, listings, what is overdue, gaps.
+//! Answers: rows by id, listings, gaps.
 
-use jiff::Timestamp;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use crate::row::{LookupKey, RecipientKey, Row};
-use crate::rules::{Expectation, RuleName};
 use crate::store::error::StoreError;
-use crate::store::postgres::columns::{self, EXPECTATION, nanoseconds, of_rule, of_sequence, of_stream};
-use crate::store::{Found, Gap, Listing, OverdueCount, OverdueQuery, Position};
+use crate::store::postgres::columns::{self, nanoseconds, of_sequence, of_stream};
+use crate::store::{End, Found, Gap, Gaps, Listing, Position, SequenceQuery};
 
-/// Most expectations with the same time and key: there is one for each rule and channel.
-const SAME_PLACE_MAX: usize = 64;
-
-fn most(limit: usize) -> i64 {
+pub(super) fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -91,76 +86,42 @@ async fn list(
     let mut parameters: Vec<&(dyn ToSql + Sync)> =
         vec![&since, &stored_at, &stream, &sequence, &part, &limit];
     parameters.extend(parameter);
-    columns::rows(&client.query(&query, &parameters).await?)
+    Ok(brief(columns::rows(&client.query(&query, &parameters).await?)?))
 }
 
-/// What is overdue, the longest overdue first. A group with the same time and key is not divided, because the listing goes
-/// on after a time and key.
-pub(super) async fn overdue(client: &Client, query: &OverdueQuery) -> Result<Vec<Expectation>, StoreError> {
-    let limit = query.limit.saturating_add(SAME_PLACE_MAX);
-    let mut found = Vec::new();
-    for (rule, until) in &query.judged {
-        found.extend(overdue_of(client, query, *rule, *until, limit).await?);
-    }
-    found.sort_by(|one, other| one.order().cmp(&other.order()).then_with(|| one.channel.cmp(&other.channel)));
-    if found.len() > query.limit {
-        let next = found[query.limit].order();
-        let whole = found[..query.limit].partition_point(|expectation| expectation.order() < next);
-        let end =
-            if whole > 0 { whole } else { found.partition_point(|expectation| expectation.order() <= next) };
-        found.truncate(if query.limit == 0 { 0 } else { end });
-    }
-    Ok(found)
-}
-
-async fn overdue_of(
-    client: &Client,
-    query: &OverdueQuery,
-    rule: RuleName,
-    until: Timestamp,
-    limit: usize,
-) -> Result<Vec<Expectation>, StoreError> {
-    let (due, key) = match &query.after {
-        Some((due, key)) => (nanoseconds(*due), key.0.as_slice()),
-        // Before every key.
-        None => (i64::MIN, [].as_slice()),
+/// Rows of a stream by their sequences.
+pub(super) async fn by_sequence(client: &Client, query: &SequenceQuery) -> Result<Vec<Row>, StoreError> {
+    let order = match query.from {
+        End::Oldest => "ASC",
+        End::Newest => "DESC",
     };
-    let (rule, until, limit) = (of_rule(rule), nanoseconds(until), most(limit));
-    let channel = query.channel.as_deref().map(str::as_bytes);
-    let of_channel = if channel.is_some() { "channel = $6 AND" } else { "" };
     let text = format!(
-        "SELECT {EXPECTATION} FROM expectations
-         WHERE {of_channel} rule = $1 AND due <= $2 AND (due, key) > ($3, $4) ORDER BY due, key LIMIT $5"
+        "SELECT {} FROM rows r WHERE r.stream = $1 AND r.sequence > $2 AND r.stored_at >= $3
+         ORDER BY r.stream {order}, r.sequence {order}, r.stored_at {order}, r.part {order} LIMIT $4",
+        columns::ROW
     );
-    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&rule, &until, &due, &key, &limit];
-    if let Some(channel) = &channel {
-        parameters.push(channel);
-    }
-    let found = client.query(&text, &parameters).await?;
-    found.iter().filter_map(|row| columns::expectation(row).transpose()).collect()
+    let (stream, after) = (of_stream(query.stream), of_sequence(query.after));
+    let (since, limit) = (nanoseconds(query.since), most(query.limit));
+    let found = client.query(&text, &[&stream, &after, &since, &limit]).await?;
+    Ok(brief(columns::rows(&found)?))
 }
 
-/// How much is overdue, by channel and rule.
-pub(super) async fn overdue_counts(
-    client: &Client,
-    judged: &[(RuleName, Timestamp)],
-) -> Result<Vec<OverdueCount>, StoreError> {
-    let query = "SELECT channel, count(*) FROM expectations WHERE rule = $1 AND due <= $2 GROUP BY channel ORDER BY channel";
-    let mut counts = Vec::new();
-    for (rule, until) in judged {
-        for row in client.query(query, &[&of_rule(*rule), &nanoseconds(*until)]).await? {
-            let count = row.try_get::<_, i64>(1)?.cast_unsigned();
-            counts.push(OverdueCount { channel: columns::channel(&row, 0)?, rule: *rule, count });
-        }
-    }
-    Ok(counts)
+/// The rows without bodies.
+fn brief(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.iter_mut().for_each(|row| row.body = String::new());
+    rows
 }
 
-/// Every range of messages that was missed, in the order of time.
-pub(super) async fn gaps(client: &Client) -> Result<Vec<Gap>, StoreError> {
-    let query = "SELECT stream, first, last, after, before FROM gaps ORDER BY before, stream, first";
-    let found = client.query(query, &[]).await?;
-    found.iter().filter_map(|row| columns::gap(row).transpose()).collect()
+/// The last ranges of messages that were missed, in the order of time.
+pub(super) async fn gaps(client: &Client, limit: usize) -> Result<Gaps, StoreError> {
+    let query = "SELECT stream, first, last, after, before FROM gaps ORDER BY before DESC, stream DESC, first DESC LIMIT $1";
+    let found = client.query(query, &[&most(limit)]).await?;
+    let mut ranges: Vec<Gap> =
+        found.iter().filter_map(|row| columns::gap(row).transpose()).collect::<Result<_, _>>()?;
+    ranges.reverse();
+    let all: i64 = client.query_one("SELECT count(*) FROM gaps", &[]).await?.try_get(0)?;
+    let left_out = all.cast_unsigned().saturating_sub(ranges.len() as u64);
+    Ok(Gaps { ranges, left_out })
 }
 
 /// Bytes of the tables and their indexes.

@@ -36,12 +36,16 @@ CREATE TABLE gaps (
   PRIMARY KEY (stream, before, first)
 );
 CREATE TABLE expectations (
-  rule int2 NOT NULL, key bytea NOT NULL, channel bytea NOT NULL, since int8 NOT NULL, due int8 NOT NULL,
+  rule int2 NOT NULL, key bytea NOT NULL, channel bytea NOT NULL, since int8 NOT NULL, due int8 NOT NULL, file bytea,
   PRIMARY KEY (key, rule, channel)
 );
-CREATE INDEX ON expectations (rule, due, key, channel);
 CREATE INDEX ON expectations (channel, rule, due, key);
 CREATE INDEX ON expectations (since);
+CREATE INDEX ON expectations (file, rule) WHERE file IS NOT NULL;
+CREATE TABLE met_files (
+  file bytea NOT NULL, rule int2 NOT NULL, channel bytea NOT NULL, since int8 NOT NULL, PRIMARY KEY (file, rule, channel)
+);
+CREATE INDEX ON met_files (since);
 ";
 
 /// Makes the schema the current one. `check` is a value of the secret of hashes: rows are found only with the secret that

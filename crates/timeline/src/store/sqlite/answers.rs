@@ -1,21 +1,25 @@
 //! Answers over the days of a store: which files are read, in which order, and when the answer is complete.
 
-use jiff::Timestamp;
-
 use crate::row::{LookupKey, RecipientKey, Row};
-use crate::rules::{Expectation, RuleName};
+use crate::rules::{Expectation, Judged};
 use crate::store::error::StoreError;
 use crate::store::sqlite::columns;
-use crate::store::sqlite::day::{Day, nanoseconds};
+use crate::store::sqlite::day::Day;
 use crate::store::sqlite::fault;
 use crate::store::sqlite::files::Files;
+use crate::store::sqlite::find::Content;
 use crate::store::sqlite::listing::{self, Range};
-use crate::store::sqlite::{find, open, schema};
-use crate::store::{Found, Gap, Listing, OverdueCount, OverdueQuery};
+use crate::store::sqlite::{find, overdue, schema};
+use crate::store::{End, Found, Listing, MetFile, OverdueCount, OverdueQuery, SequenceQuery};
 
 impl Files {
     /// The rows that have any of the keys, oldest first.
-    pub(super) fn find(&self, keys: &[LookupKey], limit: usize) -> Result<Found, StoreError> {
+    pub(super) fn find(
+        &self,
+        keys: &[LookupKey],
+        limit: usize,
+        content: Content,
+    ) -> Result<Found, StoreError> {
         let mut keys = keys.to_vec();
         keys.sort_unstable();
         keys.dedup();
@@ -25,7 +29,7 @@ impl Files {
         let wanted = limit.saturating_add(1);
         for day in self.days_with(&prefixes) {
             let missing = wanted - rows.len();
-            rows.extend(self.read(day, |day| find::find(day, &keys, missing))?.unwrap_or_default());
+            rows.extend(self.read(day, |day| find::find(day, &keys, missing, content))?.unwrap_or_default());
             if rows.len() == wanted {
                 break;
             }
@@ -74,23 +78,37 @@ impl Files {
         Ok(rows)
     }
 
-    /// What is overdue, the longest overdue first.
+    /// Rows of a stream by their sequences.
+    pub(super) fn by_sequence(&self, query: &SequenceQuery) -> Result<Vec<Row>, StoreError> {
+        let mut days: Vec<Day> = self.catalog.all().into_iter().map(|known| known.day).collect();
+        days.retain(|day| *day >= Day::of(query.since));
+        if query.from == End::Newest {
+            days.reverse();
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        for day in days {
+            if rows.len() >= query.limit {
+                break;
+            }
+            let missing = SequenceQuery { limit: query.limit - rows.len(), ..*query };
+            rows.extend(self.read(day, |day| listing::by_sequence(day, &missing))?.unwrap_or_default());
+        }
+        Ok(rows)
+    }
+
+    /// What was expected of files and came.
+    pub(super) fn met_files(&self, files: &[LookupKey]) -> Result<Vec<MetFile>, StoreError> {
+        self.read_open(|file| overdue::met_files(file, files))
+    }
+
+    /// What is overdue.
     pub(super) fn overdue(&self, query: &OverdueQuery) -> Result<Vec<Expectation>, StoreError> {
-        self.read_open(|file| open::overdue(file, query))
+        self.read_open(|file| overdue::overdue(file, query))
     }
 
     /// How much is overdue, by channel and rule.
-    pub(super) fn overdue_counts(
-        &self,
-        judged: &[(RuleName, Timestamp)],
-    ) -> Result<Vec<OverdueCount>, StoreError> {
-        self.read_open(|file| {
-            let mut counts = Vec::new();
-            for (rule, until) in judged {
-                counts.extend(open::counts(file, *rule, nanoseconds(*until))?);
-            }
-            Ok(counts)
-        })
+    pub(super) fn overdue_counts(&self, judged: &[Judged]) -> Result<Vec<OverdueCount>, StoreError> {
+        self.read_open(|file| overdue::counts(file, judged))
     }
 
     fn read_open<T>(
@@ -100,17 +118,5 @@ impl Files {
         let path = self.folder.open_file();
         let answer = schema::reader(&path).and_then(|file| read(&file));
         answer.map_err(|error| fault::of_sqlite(error, &path))
-    }
-
-    /// Every range of messages that was missed, in the order of time.
-    pub(super) fn gaps(&self) -> Result<Vec<Gap>, StoreError> {
-        let query = "SELECT stream, first, last, after, before FROM gaps";
-        let mut gaps = Vec::new();
-        for known in self.catalog.all() {
-            let of_day = self.read(known.day, |day| columns::all(day, query, &[], columns::gap))?;
-            gaps.extend(of_day.unwrap_or_default());
-        }
-        gaps.sort_unstable_by_key(|gap| (gap.before, gap.stream, gap.first));
-        Ok(gaps)
     }
 }

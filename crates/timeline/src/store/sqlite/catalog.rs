@@ -5,16 +5,25 @@ use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
+use crate::row::StreamNumber;
 use crate::store::error::StoreError;
 use crate::store::sqlite::day::Day;
 use crate::store::sqlite::fault;
 use crate::store::sqlite::filter::Filter;
 use crate::store::sqlite::folder::Folder;
+use crate::store::{Gap, Gaps, Unreadable};
+
+/// Most ranges of missed messages of a day that are held; of more, the earlier ones are counted only.
+const GAPS_OF_DAY_MAX: usize = 1000;
 
 /// The days of a store.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     days: Mutex<BTreeMap<Day, Entry>>,
+    /// Names of the damaged files that were moved aside.
+    aside: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +35,29 @@ struct Entry {
     written_at: Option<Instant>,
     /// What is wrong with it.
     damage: Option<String>,
+    /// The ranges of missed messages that are stored in it, in the order of time: a look-up does not read every file for them.
+    gaps: Vec<Gap>,
+    /// Number of those that are not held.
+    gaps_left_out: u64,
+}
+
+impl Entry {
+    fn add_gaps(&mut self, gaps: &[Gap]) {
+        for gap in gaps {
+            let place = gap_order(gap);
+            match self.gaps.binary_search_by_key(&place, gap_order) {
+                Ok(known) => self.gaps[known] = *gap,
+                Err(at) => self.gaps.insert(at, *gap),
+            }
+        }
+        let excess = self.gaps.len().saturating_sub(GAPS_OF_DAY_MAX);
+        self.gaps.drain(..excess);
+        self.gaps_left_out += excess as u64;
+    }
+}
+
+fn gap_order(gap: &Gap) -> (Timestamp, StreamNumber, u64) {
+    (gap.before, gap.stream, gap.first)
 }
 
 /// A day to read.
@@ -53,8 +85,32 @@ pub(super) struct Ended {
 
 impl Catalog {
     /// Adds a day of which there is a file.
-    pub(super) fn add(&self, day: Day, filter: Option<Filter>) {
-        self.days().entry(day).or_default().filter = filter.map(Arc::new);
+    pub(super) fn add(&self, day: Day, filter: Option<Filter>, gaps: &[Gap]) {
+        let mut days = self.days();
+        let entry = days.entry(day).or_default();
+        entry.filter = filter.map(Arc::new);
+        entry.add_gaps(gaps);
+    }
+
+    /// Adds ranges that were stored in a day.
+    pub(super) fn add_gaps(&self, day: Day, gaps: &[Gap]) {
+        self.days().entry(day).or_default().add_gaps(gaps);
+    }
+
+    /// The last ranges of missed messages, at most that many.
+    pub(super) fn gaps(&self, limit: usize) -> Gaps {
+        let days = self.days();
+        let mut ranges: Vec<Gap> = days.values().flat_map(|entry| &entry.gaps).copied().collect();
+        ranges.sort_unstable_by_key(gap_order);
+        let excess = ranges.len().saturating_sub(limit);
+        ranges.drain(..excess);
+        let not_held: u64 = days.values().map(|entry| entry.gaps_left_out).sum();
+        Gaps { ranges, left_out: not_held + excess as u64 }
+    }
+
+    /// Notes which damaged files were moved aside.
+    pub(super) fn set_aside(&self, names: Vec<String>) {
+        *self.aside.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
     /// The days, oldest first.
@@ -127,9 +183,26 @@ impl Catalog {
         entry.damage.replace(what.to_string()).is_none()
     }
 
-    /// What is wrong with the days that cannot be read.
-    pub(super) fn damage(&self) -> Vec<String> {
-        self.days().values().filter_map(|entry| entry.damage.clone()).collect()
+    /// The days that cannot be read, and the files that were moved aside.
+    pub(super) fn unreadable(&self) -> Vec<Unreadable> {
+        let days = self.days();
+        let damaged = days.iter().filter(|(_, entry)| entry.damage.is_some()).map(|(day, _)| Unreadable {
+            part: day.to_string(),
+            text: format!(
+                "{} is damaged: answers lack the rows of its day; the log of timeline says what to do",
+                day.file()
+            ),
+        });
+        let aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = aside.iter().map(|name| Unreadable {
+            part: part_of(name),
+            text: format!(
+                "{name} was damaged and moved aside: answers have of it what the streams still held"
+            ),
+        });
+        let mut all: Vec<Unreadable> = damaged.chain(moved).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Drops a day whose file is removed.
@@ -141,4 +214,10 @@ impl Catalog {
         // Each change is whole before anything can panic.
         self.days.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The part of the store that a file has which was moved aside.
+fn part_of(aside: &str) -> String {
+    let day = aside.split_once('.').map_or(aside, |(name, _)| name);
+    if day == "open" { "expectations".to_owned() } else { day.to_owned() }
 }

@@ -12,6 +12,25 @@ use crate::store::sqlite::schema::SEGMENT_ROWS;
 /// Rows of one key and segment up to which the oldest are found. Of more, those that were stored here first are.
 const SORTED_MAX: usize = 16_384;
 
+/// What of rows is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Everything.
+    Whole,
+    /// Everything but the body, which may be long.
+    Brief,
+}
+
+impl Content {
+    /// The row with this content.
+    pub(super) fn of(self, mut row: Row) -> Row {
+        if self == Self::Brief {
+            row.body = String::new();
+        }
+        row
+    }
+}
+
 /// Finds rows by id.
 pub(super) struct Finder<'a> {
     last_segment: i64,
@@ -85,14 +104,15 @@ pub(super) fn has_key(row: &Row, keys: &[LookupKey]) -> bool {
 }
 
 /// The first rows of a day that have any of the keys, at most that many.
-pub(super) fn find(day: &Connection, keys: &[LookupKey], limit: usize) -> Sql<Vec<Row>> {
+pub(super) fn find(day: &Connection, keys: &[LookupKey], limit: usize, content: Content) -> Sql<Vec<Row>> {
     let mut finder = Finder::new(day)?;
     let mut rows = Vec::new();
     for (_, number) in finder.places(keys, limit)? {
         if rows.len() == limit {
             break;
         }
-        rows.extend(finder.row(number)?.filter(|row| has_key(row, keys)));
+        let row = finder.row(number)?.filter(|row| has_key(row, keys));
+        rows.extend(row.map(|row| content.of(row)));
     }
     Ok(rows)
 }

@@ -3,12 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use crate::row::{RecipientKey, Row};
-use crate::store::Listing;
 use crate::store::sqlite::columns;
 use crate::store::sqlite::day::{Day, nanoseconds};
 use crate::store::sqlite::fault::Sql;
 use crate::store::sqlite::filter::build::last_row;
+use crate::store::sqlite::find::Content;
 use crate::store::sqlite::schema::SEGMENT_ROWS;
+use crate::store::{End, Listing, SequenceQuery};
 
 /// Time, stream, sequence and part of a row, then its number. Their order is that of rows.
 type Numbered = [i64; 5];
@@ -106,6 +107,23 @@ pub(super) fn beginnings(
     rows(day, &found)
 }
 
+/// Rows of a stream by their sequences.
+pub(super) fn by_sequence(day: &Connection, query: &SequenceQuery) -> Sql<Vec<Row>> {
+    let order = match query.from {
+        End::Oldest => "ASC",
+        End::Newest => "DESC",
+    };
+    let text = format!(
+        "{} WHERE r.stream = ?1 AND r.sequence > ?2 AND r.stored_at >= ?3 ORDER BY r.sequence {order}, r.stored_at {order}, r.part {order} LIMIT ?4",
+        columns::ROW
+    );
+    let (stream, after) = (query.stream as u8, columns::of_sequence(query.after));
+    let mut statement = day.prepare(&text)?;
+    let found = statement
+        .query_map(params![stream, after, nanoseconds(query.since), most(query.limit)], columns::row)?;
+    found.filter_map(|row| row.transpose().map(|row| row.map(|row| Content::Brief.of(row)))).collect()
+}
+
 fn numbered(columns: &SqlRow<'_>) -> Sql<Numbered> {
     Ok([columns.get(0)?, columns.get(1)?, columns.get(2)?, columns.get(3)?, columns.get(4)?])
 }
@@ -123,7 +141,8 @@ fn rows(day: &Connection, found: &[Numbered]) -> Sql<Vec<Row>> {
     let mut statement = day.prepare(&format!("{} WHERE r.number = ?1", columns::ROW))?;
     let mut rows = Vec::with_capacity(found.len());
     for [.., number] in found {
-        rows.extend(statement.query_row([number], columns::row).optional()?.flatten());
+        let row = statement.query_row([number], columns::row).optional()?.flatten();
+        rows.extend(row.map(|row| Content::Brief.of(row)));
     }
     Ok(rows)
 }

@@ -31,6 +31,7 @@ mod folder;
 mod listing;
 mod met;
 mod open;
+mod overdue;
 mod readers;
 mod schema;
 mod start;
@@ -42,18 +43,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use crate::row::{LookupKey, RecipientKey, Row};
-use crate::rules::{Expectation, RuleName};
+use crate::rules::{Expectation, Judged};
 use crate::store::audit::{AuditEntry, AuditQuery, Audited};
 use crate::store::error::{StoreError, StoreFault};
 use crate::store::sqlite::audit::AuditFile;
 use crate::store::sqlite::files::Files;
+use crate::store::sqlite::find::Content;
 use crate::store::sqlite::writer::Writer;
 use crate::store::{
-    Answer, Appended, Batch, Expired, Found, Gap, Listing, OverdueCount, OverdueQuery, Position, Store,
+    Answer, Appended, Batch, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery, Position,
+    SequenceQuery, Store, Unreadable,
 };
 
 /// Look-ups that run at a time; each has one file open. More wait.
@@ -72,9 +75,10 @@ struct Inner {
     files: Arc<Files>,
     writer: Mutex<Writer>,
     audit: AuditFile,
-    lookups: Semaphore,
+    /// A permit is held until the work ends, also where its caller has given up.
+    lookups: Arc<Semaphore>,
     /// Held while filters are written: one task at a time does.
-    closing: Semaphore,
+    closing: Arc<Semaphore>,
     /// Locked for as long as the store is open.
     _lock: File,
 }
@@ -91,8 +95,8 @@ impl SqliteStore {
                 files: opened.files,
                 writer: Mutex::new(opened.writer),
                 audit: opened.audit,
-                lookups: Semaphore::new(LOOKUPS_MAX),
-                closing: Semaphore::new(1),
+                lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+                closing: Arc::new(Semaphore::new(1)),
                 _lock: opened.lock,
             }),
         };
@@ -106,9 +110,13 @@ impl SqliteStore {
     /// # Errors
     /// The disk is full or cannot be written. Look-ups work without filters, and take longer.
     pub async fn close_days(&self, quiet: Duration) -> Result<usize, StoreError> {
-        let _alone = self.inner.closing.acquire().await.map_err(|_| stopped())?;
+        let alone = permit(&self.inner.closing).await?;
         let files = Arc::clone(&self.inner.files);
-        blocking(move || files.close_days(quiet)).await
+        blocking(move || {
+            let _alone = alone;
+            files.close_days(quiet)
+        })
+        .await
     }
 
     /// How often look-ups and the writer have read the file of a day.
@@ -138,9 +146,13 @@ impl SqliteStore {
         &self,
         read: impl FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _turn = self.inner.lookups.acquire().await.map_err(|_| stopped())?;
+        let turn = permit(&self.inner.lookups).await?;
         let files = Arc::clone(&self.inner.files);
-        blocking(move || read(&files)).await
+        blocking(move || {
+            let _turn = turn;
+            read(&files)
+        })
+        .await
     }
 
     /// Works with the audit log.
@@ -180,7 +192,19 @@ impl Store for SqliteStore {
     }
 
     fn find(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
-        Box::pin(self.look_up(move |files| files.find(&keys, limit)))
+        Box::pin(self.look_up(move |files| files.find(&keys, limit, Content::Whole)))
+    }
+
+    fn find_brief(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
+        Box::pin(self.look_up(move |files| files.find(&keys, limit, Content::Brief)))
+    }
+
+    fn by_sequence(&self, query: SequenceQuery) -> Answer<'_, Vec<Row>> {
+        Box::pin(self.look_up(move |files| files.by_sequence(&query)))
+    }
+
+    fn met_files(&self, files: Vec<LookupKey>) -> Answer<'_, Vec<MetFile>> {
+        Box::pin(self.look_up(move |of| of.met_files(&files)))
     }
 
     fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>> {
@@ -195,12 +219,12 @@ impl Store for SqliteStore {
         Box::pin(self.look_up(move |files| files.overdue(&query)))
     }
 
-    fn overdue_counts(&self, judged: Vec<(RuleName, Timestamp)>) -> Answer<'_, Vec<OverdueCount>> {
+    fn overdue_counts(&self, judged: Vec<Judged>) -> Answer<'_, Vec<OverdueCount>> {
         Box::pin(self.look_up(move |files| files.overdue_counts(&judged)))
     }
 
-    fn gaps(&self) -> Answer<'_, Vec<Gap>> {
-        Box::pin(self.look_up(|files| files.gaps()))
+    fn gaps(&self, limit: usize) -> Answer<'_, Gaps> {
+        Box::pin(async move { Ok(self.inner.files.catalog.gaps(limit)) })
     }
 
     fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {
@@ -224,12 +248,13 @@ impl Store for SqliteStore {
         Box::pin(self.with_audit(move |audit| audit.expire(day::nanoseconds(before))))
     }
 
-    fn unreadable(&self) -> Vec<String> {
-        let mut all = self.inner.files.catalog.damage();
-        let aside = self.inner.files.folder.aside().unwrap_or_default();
-        all.extend(aside.into_iter().map(|name| format!("{name} is damaged and was moved aside")));
-        all
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.inner.files.catalog.unreadable()
     }
+}
+
+async fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    Arc::clone(of).acquire_owned().await.map_err(|_| stopped())
 }
 
 /// Runs on a thread that may block.

@@ -11,21 +11,17 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Row as SqlRow, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::row::{LookupKey, StreamNumber};
-use crate::rules::{Expectation, RuleName};
+use crate::rules::{Expectation, RuleName, Settled};
 use crate::store::error::StoreError;
 use crate::store::sqlite::columns::{self, STORE_POSITION};
-use crate::store::sqlite::day::{nanoseconds, of_nanoseconds};
+use crate::store::sqlite::day::nanoseconds;
 use crate::store::sqlite::fault::{self, Sql};
+use crate::store::sqlite::overdue::{COLUMNS, expectation};
 use crate::store::sqlite::schema::{self, Form, Refusal};
-use crate::store::{NewRow, OverdueCount, OverdueQuery, Position};
-
-/// The columns that [`expectation`] reads.
-const COLUMNS: &str = "rule, key, channel, since, due";
-/// Most expectations with the same time and key: there is one for each rule and channel.
-const SAME_PLACE_MAX: usize = 64;
+use crate::store::{NewRow, Position};
 
 /// What identifies an expectation, besides its channel.
 pub(super) type RuleKey = (RuleName, LookupKey);
@@ -75,9 +71,12 @@ impl OpenFile {
         self.read(|connection| columns::all(connection, query, &[], columns::position))
     }
 
-    /// Removes the expectations that began before a time. Returns how many.
+    /// Removes the expectations that began before a time, and what came of files before it. Returns how many expectations.
     pub(super) fn expire(&mut self, before: i64) -> Result<usize, StoreError> {
-        self.write(|transaction| transaction.execute("DELETE FROM expectations WHERE since < ?1", [before]))
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM met_files WHERE since < ?1", [before])?;
+            transaction.execute("DELETE FROM expectations WHERE since < ?1", [before])
+        })
     }
 
     fn write<T>(&mut self, write: impl FnOnce(&Transaction<'_>) -> Sql<T>) -> Result<T, StoreError> {
@@ -96,12 +95,16 @@ impl OpenFile {
     }
 }
 
-fn apply(file: &Transaction<'_>, rows: &[NewRow], met: &HashSet<(RuleKey, String)>) -> Sql<Vec<Expectation>> {
-    let mut open = file.prepare(
-        "INSERT INTO expectations (rule, key, channel, since, due) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+fn apply(open: &Transaction<'_>, rows: &[NewRow], met: &HashSet<(RuleKey, String)>) -> Sql<Vec<Expectation>> {
+    settle_files(open, rows)?;
+    let mut insert = open.prepare(
+        "INSERT INTO expectations (rule, key, channel, since, due, file) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+    )?;
+    let mut met_file = open.prepare(
+        "SELECT 1 FROM met_files WHERE file = ?1 AND rule = ?2 AND (?3 = '' OR channel IN ('', ?3))",
     )?;
     // A row whose channel is not known meets what has its key in any channel.
-    let mut remove = file.prepare(&format!(
+    let mut remove = open.prepare(&format!(
         "DELETE FROM expectations WHERE rule = ?1 AND key = ?2 AND (?3 = '' OR channel IN ('', ?3)) RETURNING {COLUMNS}"
     ))?;
     let mut removed = Vec::new();
@@ -109,22 +112,21 @@ fn apply(file: &Transaction<'_>, rows: &[NewRow], met: &HashSet<(RuleKey, String
     let mut met_here: HashMap<RuleKey, Vec<&str>> = HashMap::new();
     for new in rows {
         for expected in &new.expected {
-            let rule_key = (expected.rule, expected.key);
-            let is_met = met_here.get(&rule_key).is_some_and(|channels| {
-                channels.iter().any(|channel| is_same_channel(channel, &expected.channel))
-            });
-            if is_met || met.contains(&(rule_key, expected.channel.clone())) {
+            let Expectation { rule, key, channel, since, due, file } = expected;
+            let channels = met_here.get(&(*rule, *key)).into_iter().flatten();
+            let is_met_here = channels.into_iter().any(|met| is_same_channel(met, channel));
+            if is_met_here || met.contains(&((*rule, *key), channel.clone())) {
                 continue;
             }
-            open.execute(params![
-                expected.rule as u8,
-                expected.key.0,
-                expected.channel,
-                nanoseconds(expected.since),
-                nanoseconds(expected.due)
-            ])?;
+            if let Some(file) = file
+                && met_file.exists(params![file.0, *rule as u8, channel])?
+            {
+                continue;
+            }
+            let (since, due, file) = (nanoseconds(*since), nanoseconds(*due), file.map(|file| file.0));
+            insert.execute(params![*rule as u8, key.0, channel, since, due, file])?;
         }
-        for settled in &new.settled {
+        for settled in new.settled.iter().filter(|settled| settled.of == Settled::Id) {
             let found =
                 remove.query_map(params![settled.rule as u8, settled.key.0, new.row.channel], expectation)?;
             for expectation in found {
@@ -136,74 +138,32 @@ fn apply(file: &Transaction<'_>, rows: &[NewRow], met: &HashSet<(RuleKey, String
     Ok(removed)
 }
 
+/// Ends what is expected of files, and keeps that it came: of messages that name them later nothing is expected. So the order of
+/// rows does not matter here.
+fn settle_files(open: &Transaction<'_>, rows: &[NewRow]) -> Sql<()> {
+    let settled = rows.iter().flat_map(|new| new.settled.iter().map(move |settled| (new, settled)));
+    let mut of_files = settled.filter(|(_, settled)| settled.of == Settled::File).peekable();
+    if of_files.peek().is_none() {
+        return Ok(());
+    }
+    let mut keep = open.prepare(
+        "INSERT INTO met_files (file, rule, channel, since) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET since = min(since, excluded.since)",
+    )?;
+    let mut remove = open.prepare(
+        "DELETE FROM expectations WHERE file = ?1 AND rule = ?2 AND (?3 = '' OR channel IN ('', ?3))",
+    )?;
+    for (new, settled) in of_files {
+        let (file, rule, channel) = (settled.key.0, settled.rule as u8, &new.row.channel);
+        keep.execute(params![file, rule, channel, nanoseconds(new.row.stored_at)])?;
+        remove.execute(params![file, rule, channel])?;
+    }
+    Ok(())
+}
+
 /// Whether a row of one channel can meet what is expected in another. An empty one is not known.
 pub(super) fn is_same_channel(one: &str, other: &str) -> bool {
     one == other || one.is_empty() || other.is_empty()
-}
-
-/// What is overdue, the longest overdue first. A group with the same time and key is not divided, because the listing goes
-/// on after a time and key.
-pub(super) fn overdue(connection: &Connection, query: &OverdueQuery) -> Sql<Vec<Expectation>> {
-    let limit = query.limit.saturating_add(SAME_PLACE_MAX);
-    let mut found = Vec::new();
-    for (rule, until) in &query.judged {
-        found.extend(overdue_of(connection, query, (*rule, nanoseconds(*until)), limit)?);
-    }
-    found.sort_by(|one, other| one.order().cmp(&other.order()).then_with(|| one.channel.cmp(&other.channel)));
-    if found.len() > query.limit {
-        let next = found[query.limit].order();
-        let whole = found[..query.limit].partition_point(|expectation| expectation.order() < next);
-        let end =
-            if whole > 0 { whole } else { found.partition_point(|expectation| expectation.order() <= next) };
-        found.truncate(if query.limit == 0 { 0 } else { end });
-    }
-    Ok(found)
-}
-
-fn overdue_of(
-    connection: &Connection,
-    query: &OverdueQuery,
-    (rule, until): (RuleName, i64),
-    limit: usize,
-) -> Sql<Vec<Expectation>> {
-    let (due, key) = match query.after {
-        Some((due, key)) => (nanoseconds(due), key.0.to_vec()),
-        // Before every key.
-        None => (i64::MIN, Vec::new()),
-    };
-    let channel = if query.channel.is_some() { "channel = ?6 AND" } else { "?6 IS NULL AND" };
-    let text = format!(
-        "SELECT {COLUMNS} FROM expectations WHERE {channel} rule = ?1 AND due <= ?2 AND (due, key) > (?3, ?4)
-         ORDER BY due, key LIMIT ?5"
-    );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare(&text)?;
-    let found =
-        statement.query_map(params![rule as u8, until, due, key, limit, query.channel], expectation)?;
-    found.filter_map(Result::transpose).collect()
-}
-
-/// How much is overdue, by channel and rule.
-pub(super) fn counts(connection: &Connection, rule: RuleName, until: i64) -> Sql<Vec<OverdueCount>> {
-    let mut statement = connection.prepare(
-        "SELECT channel, count(*) FROM expectations WHERE rule = ?1 AND due <= ?2 GROUP BY channel ORDER BY channel",
-    )?;
-    let counts = statement.query_map(params![rule as u8, until], |row| {
-        Ok(OverdueCount { channel: row.get(0)?, rule, count: row.get::<_, i64>(1)?.cast_unsigned() })
-    })?;
-    counts.collect()
-}
-
-/// An expectation; `None` for one of a rule that only a later version has.
-fn expectation(columns: &SqlRow<'_>) -> Sql<Option<Expectation>> {
-    let Some(rule) = RuleName::of_stored(columns.get(0)?) else { return Ok(None) };
-    Ok(Some(Expectation {
-        rule,
-        key: LookupKey(columns.get(1)?),
-        channel: columns.get(2)?,
-        since: of_nanoseconds(columns.get(3)?),
-        due: of_nanoseconds(columns.get(4)?),
-    }))
 }
 
 /// The latest of some positions of each stream.

@@ -61,10 +61,15 @@ CREATE TABLE gaps (
 const OPEN: &str = "
 CREATE TABLE expectations (
   rule INTEGER NOT NULL, key BLOB NOT NULL, channel TEXT NOT NULL, since INTEGER NOT NULL, due INTEGER NOT NULL,
+  file BLOB,
   PRIMARY KEY (rule, key, channel)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX expectations_by_due ON expectations (rule, due, key, channel);
 CREATE INDEX expectations_by_channel ON expectations (channel, rule, due, key);
+CREATE INDEX expectations_by_file ON expectations (file, rule) WHERE file IS NOT NULL;
+CREATE TABLE met_files (
+  file BLOB NOT NULL, rule INTEGER NOT NULL, channel TEXT NOT NULL, since INTEGER NOT NULL,
+  PRIMARY KEY (file, rule, channel)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE positions (
   stream INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL
 ) STRICT;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::error;
 
-use crate::store::Position;
 use crate::store::error::StoreError;
 use crate::store::sqlite::audit::AuditFile;
 use crate::store::sqlite::catalog::Catalog;
@@ -21,7 +20,8 @@ use crate::store::sqlite::folder::Folder;
 use crate::store::sqlite::open::{self, OpenFile};
 use crate::store::sqlite::readers::Readers;
 use crate::store::sqlite::schema::{self, Form, Refusal};
-use crate::store::sqlite::writer::{Writer, read_positions};
+use crate::store::sqlite::writer::{Writer, read_gaps, read_positions};
+use crate::store::{Gap, Position};
 
 /// The parts of an open store.
 #[derive(Debug)]
@@ -49,12 +49,13 @@ pub(super) fn open(path: PathBuf) -> Result<Opened, StoreError> {
         match read_day(&path) {
             Ok(read) => {
                 positions.extend(read.positions);
-                catalog.add(day, filter(&folder, day, read.last_row)?);
+                catalog.add(day, filter(&folder, day, read.last_row)?, &read.gaps);
             }
             Err(Refusal::Damaged(failure)) => move_aside(&folder, &path, &failure)?,
             Err(Refusal::Other(failure)) => return Err(failure),
         }
     }
+    catalog.set_aside(folder.aside()?);
     let files = Arc::new(Files { folder, catalog, readers: Readers::default() });
     let writer = Writer::new(Arc::clone(&files), open, open::latest(positions));
     Ok(Opened { files, writer, audit, lock })
@@ -77,6 +78,7 @@ fn open_or_replace<T>(
 
 struct ReadDay {
     positions: Vec<Position>,
+    gaps: Vec<Gap>,
     last_row: i64,
 }
 
@@ -84,7 +86,7 @@ struct ReadDay {
 fn read_day(path: &Path) -> Result<ReadDay, Refusal> {
     let day = schema::writer(path, Form::Day)?;
     let read = || -> fault::Sql<ReadDay> {
-        Ok(ReadDay { positions: read_positions(&day)?, last_row: last_row(&day)? })
+        Ok(ReadDay { positions: read_positions(&day)?, gaps: read_gaps(&day)?, last_row: last_row(&day)? })
     };
     read().map_err(|error| schema::refusal(error, path))
 }

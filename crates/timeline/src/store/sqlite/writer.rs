@@ -93,6 +93,7 @@ impl Writer {
         let write = Write { rows: &rows, position: &position, gaps: &gaps };
         let Stored { rows } = self.with_day(day, |file| file.write(&write))?;
         appended.rows += rows;
+        self.files.catalog.add_gaps(day, &gaps);
         self.last_days.insert(position.stream, day);
         let known = self.positions.entry(position.stream).or_insert(position);
         if (position.created_at, position.sequence) > (known.created_at, known.sequence) {
@@ -190,6 +191,7 @@ impl Writer {
             Ok(name) => name,
             Err(failure) => return failure,
         };
+        self.note_aside();
         let text = format!(
             "{} was damaged and moved aside as {name}; start imchannel-timeline again: it reads again what the streams \
              still hold of it",
@@ -198,6 +200,11 @@ impl Writer {
         error!(error = &failure as &dyn std::error::Error, "{text}");
         self.halted = Some(text.clone());
         StoreError::new(StoreFault::Damaged, text, Some(Box::new(failure)))
+    }
+
+    fn note_aside(&self) {
+        // Without the names, the log has said what was moved.
+        self.files.catalog.set_aside(self.files.folder.aside().unwrap_or_default());
     }
 
     /// Removes the days that end before a time, and expectations that began before it.
@@ -220,6 +227,9 @@ impl Writer {
             self.files.catalog.remove(day);
             expired.days += 1;
         }
+        if expired.days > 0 {
+            self.note_aside();
+        }
         Ok(expired)
     }
 }
@@ -228,6 +238,11 @@ impl Writer {
 pub(super) fn read_positions(day: &Connection) -> fault::Sql<Vec<Position>> {
     let query = "SELECT stream, created_at, sequence, stored_at FROM positions";
     columns::all(day, query, &[], columns::position)
+}
+
+/// The ranges of missed messages in the file of a day.
+pub(super) fn read_gaps(day: &Connection) -> fault::Sql<Vec<Gap>> {
+    columns::all(day, "SELECT stream, first, last, after, before FROM gaps", &[], columns::gap)
 }
 
 /// Divides a batch into the days of its rows, in its order. The last part has the batch's position.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use proto::v1::ReportStatus;
 use timeline::row::{RowKind, Status};
-use timeline::rules::RuleName;
+use timeline::rules::{Judged, RuleName};
 use timeline::store::sqlite::SqliteStore;
 use timeline::store::{Batch, Store};
 
@@ -31,7 +31,8 @@ fn mixed(days: &Path, open: PathBuf) -> PathBuf {
 }
 
 async fn expected(store: &SqliteStore) -> u64 {
-    let counts = store.overdue_counts(vec![(RuleName::NoReport, Timestamp::MAX)]).await.unwrap();
+    let counts =
+        store.overdue_counts(vec![Judged::everywhere(RuleName::NoReport, Timestamp::MAX)]).await.unwrap();
     counts.iter().map(|count| count.count).sum()
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use timeline::row::StreamNumber;
-use timeline::rules::RuleName;
+use timeline::rules::{Judged, RuleName};
 use timeline::store::Store;
 use timeline::store::error::StoreFault;
 use timeline::store::sqlite::SqliteStore;
@@ -58,7 +58,7 @@ async fn a_damaged_day_does_not_stop_the_others() {
     assert_eq!(rows.len(), 400);
     assert!(rows.iter().all(|row| row.stored_at == at(0) || row.stored_at == at(2 * DAY)));
     let unreadable = store.unreadable();
-    assert!(unreadable.len() == 1 && unreadable[0].contains("2026-11-21.sqlite"), "{unreadable:?}");
+    assert!(unreadable.len() == 1 && unreadable[0].part == "2026-11-21", "{unreadable:?}");
     store.append(batch([event(4000, 2 * DAY).id("m-1")])).await.unwrap();
     assert_eq!(found(&store, "m-1").await.len(), 401);
     store.close_days(std::time::Duration::ZERO).await.unwrap();
@@ -72,7 +72,10 @@ async fn a_day_that_is_no_database_is_moved_aside_and_read_again() {
     overwrite(&folder.path().join("2026-11-22.sqlite"), 0, usize::MAX);
     let store = folder.store().await;
     let unreadable = store.unreadable();
-    assert!(unreadable.len() == 1 && unreadable[0].contains("2026-11-22.sqlite.damaged-"), "{unreadable:?}");
+    assert!(
+        unreadable.len() == 1 && unreadable[0].text.contains("2026-11-22.sqlite.damaged-"),
+        "{unreadable:?}"
+    );
     assert_eq!(store.positions().await.unwrap(), [position(StreamNumber::Events, 2199, at(DAY))]);
     store.append(batch([event(3000, 2 * DAY).id("m-1")])).await.unwrap();
     assert_eq!(found(&store, "m-1").await.len(), 401);
@@ -93,6 +96,7 @@ async fn a_day_that_is_damaged_while_it_is_written_is_moved_aside_once() {
     assert_eq!(again, error.to_string(), "it stores nothing until it is started again");
     let error = error.to_string();
     assert!(error.contains("moved aside as 2026-11-22.sqlite.damaged-"), "{error}");
+    assert_eq!(store.unreadable()[0].part, "2026-11-22", "without a restart too");
     drop(store);
     let store = folder.store().await;
     let positions = store.positions().await.unwrap();
@@ -110,10 +114,15 @@ async fn a_damaged_file_of_expectations_is_moved_aside() {
     overwrite(&folder.path().join("open.sqlite"), 0, usize::MAX);
     let _ = fs::remove_file(folder.path().join("open.sqlite-wal"));
     let store = folder.store().await;
-    assert!(store.unreadable()[0].contains("open.sqlite.damaged-"));
+    let unreadable = &store.unreadable()[0];
+    assert_eq!(unreadable.part, "expectations");
+    assert!(unreadable.text.contains("open.sqlite.damaged-"));
     assert_eq!(sequences(&found(&store, "m-1").await), [1]);
     store.append(batch([command(2, 0).expects(RuleName::NoResult, "c-2")])).await.unwrap();
-    assert_eq!(store.overdue_counts(vec![(RuleName::NoResult, at(DAY))]).await.unwrap()[0].count, 1);
+    assert_eq!(
+        store.overdue_counts(vec![Judged::everywhere(RuleName::NoResult, at(DAY))]).await.unwrap()[0].count,
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
