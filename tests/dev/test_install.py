@@ -194,6 +194,16 @@ class WithoutATerminal(unittest.TestCase):
             self.assertNotIn("install", said)
             self.assertEqual(machine.called("apt-get"), [])
 
+    def test_the_tests_need_a_browser(self):
+        machine = Machine(self, ROOT_USER, has_compiler=True)
+        # What `dev test` asks for besides: Python as it is, and strace.
+        for name in ["python3", "strace"]:
+            machine.command(name, "exit 0")
+        machine.command("uname", "echo Linux")
+        machine.command("cargo", "exit 1")
+        _, said = machine.without_terminal("test")
+        self.assertIn("installing: apt-get install chromium chromium-driver", said)
+
 
 class Checks(unittest.TestCase):
     """The scripts of ci take what they need by the same rule."""

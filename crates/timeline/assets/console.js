@@ -1,4 +1,4 @@
-// What the pages do besides showing: local times, copies of ids, and the list of new rows. Everything else works without it.
+// What the pages do besides showing: local times, copies of ids, keys, and the list of new rows. Everything else works without it.
 "use strict";
 (() => {
   const ROWS_MAX = 200;
@@ -34,7 +34,7 @@
   const copyButtons = (root) => {
     if (!navigator.clipboard) { return; }
     for (const id of root.querySelectorAll("code[data-copy]")) {
-      if (id.closest("summary")) { continue; }
+      if (id.closest("summary") || id.nextElementSibling?.classList.contains("copy")) { continue; }
       const button = document.createElement("button");
       button.type = "button";
       button.className = "copy";
@@ -45,8 +45,9 @@
     }
   };
 
-  localTimes(document);
-  copyButtons(document);
+  const complete = (root) => { localTimes(root); copyButtons(root); };
+
+  complete(document);
   for (const of of document.querySelectorAll(".local-zone")) { of.textContent = ", and local times are of " + zone; }
   for (const link of document.querySelectorAll("a[data-link]")) {
     link.addEventListener("click", (event) => {
@@ -55,6 +56,23 @@
       copy(link.href, "Link");
     });
   }
+
+  // Enter searches, Shift and Enter begins a line. The slash leads to the search box.
+  const box = document.getElementById("q");
+  box?.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) { return; }
+    event.preventDefault();
+    box.form.requestSubmit();
+  });
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input, textarea, select");
+    if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey || !box) { return; }
+    event.preventDefault();
+    box.focus();
+  });
+
+  // What htmx has put into a drawer.
+  document.body.addEventListener("htmx:afterSwap", (event) => complete(event.target));
 
   const rows = document.getElementById("rows");
   if (!rows) { return; }

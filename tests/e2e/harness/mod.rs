@@ -12,6 +12,7 @@
 //! | [`secured::Secured::start`] | NATS and Redis with the configuration of `deploy/`, and users with the secrets of `imchannel secrets generate`; [`secured_channel`] has its channel |
 //! | [`cluster::Cluster::start`] | three nats-servers |
 //! | [`slow_bus::SlowBus`], [`cut_bus::CutBus`], [`held_bus::HeldBus`] | a proxy that delays publishes; one that loses the connection after a publish; one that holds publishes |
+//! | [`browser::Browser`] | chromium without a window, with one page |
 //! | [`balancer`] | a load balancer that closes connections |
 //! | [`Program::start`], [`run_cli`] | a program of the workspace as a process; `imchannel` with arguments, to its end |
 //!
@@ -40,6 +41,7 @@
 //! a service is the text of its metrics.
 
 pub(crate) mod balancer;
+pub(crate) mod browser;
 pub(crate) mod cluster;
 pub(crate) mod files;
 mod installation;

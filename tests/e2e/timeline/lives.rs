@@ -17,7 +17,7 @@ pub(super) const CUSTOMER: &str = "4915112345678";
 /// A gateway whose account posts reports, and its timeline.
 pub(super) struct Gateway {
     pub(super) outbound: Outbound,
-    ingress: crate::harness::RunningIngress,
+    pub(super) ingress: crate::harness::RunningIngress,
     pub(super) timeline: RunningTimeline,
     _store: tempfile::TempDir,
 }

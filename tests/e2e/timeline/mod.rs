@@ -2,6 +2,7 @@
 
 mod channels;
 mod access;
+mod console;
 mod lives;
 mod reading;
 mod trace;

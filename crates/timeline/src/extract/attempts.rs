@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::v1::{Attempt, AttemptOutcome, SendResult};
 
-use crate::extract::{body, text, time};
+use crate::extract::{Bodies, body, text, time};
 use crate::row::{Pointer, Row, RowKind, Status};
 
 /// Most calls of a result that have a row: the sender shows no more.
@@ -12,7 +12,7 @@ const ATTEMPTS_MAX: usize = 10;
 
 /// One row for each call of the BSP, from part 1, made of the row of the result. The calls are removed from the result, whose
 /// body does not repeat them. Their bodies are masked by the sender.
-pub(super) fn rows(result_row: &Row, result: &mut SendResult) -> Vec<Row> {
+pub(super) fn rows(bodies: Bodies, result_row: &Row, result: &mut SendResult) -> Vec<Row> {
     let made = std::mem::take(&mut result.attempts_made);
     let row = |(attempt, part): (&Attempt, u32)| Row {
         pointer: Pointer { part, ..result_row.pointer },
@@ -21,7 +21,7 @@ pub(super) fn rows(result_row: &Row, result: &mut SendResult) -> Vec<Row> {
         status: AttemptOutcome::try_from(attempt.outcome).ok().map(Status::Attempt),
         error: None,
         summary: summary(attempt),
-        body: body::of_attempt(attempt),
+        body: body::of_attempt(bodies, attempt),
         ..result_row.clone()
     };
     made.iter().take(ATTEMPTS_MAX).zip(1..).map(row).collect()

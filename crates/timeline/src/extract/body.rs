@@ -12,32 +12,38 @@ use crate::extract::{Bodies, Extractor, text};
 
 /// Longest body with personal data masked, in bytes. A longer one is left out, because the message itself is in its stream.
 pub(super) const MASKED_BYTES_MAX: usize = 1024;
+/// Longest body of the answer about one message, in bytes. The largest webhooks are four times as long.
+pub(super) const MASKED_LONG_BYTES_MAX: usize = 256 * 1024;
 /// Longest body as it is, in bytes.
 pub(super) const FULL_BYTES_MAX: usize = 16 * 1024;
 
 /// The body of a message; empty if it is too long. `mask` changes the message.
 pub(super) fn of<T: Serialize>(extractor: &Extractor, message: &mut T, mask: fn(&mut T)) -> String {
     match extractor.bodies {
-        Bodies::Masked => {
-            mask(message);
-            json(message, MASKED_BYTES_MAX)
-        }
-        Bodies::Full => json(message, FULL_BYTES_MAX),
+        Bodies::Masked | Bodies::MaskedLong => mask(message),
+        Bodies::Full => {}
+    }
+    json(message, bytes_max(extractor.bodies))
+}
+
+const fn bytes_max(bodies: Bodies) -> usize {
+    match bodies {
+        Bodies::Masked => MASKED_BYTES_MAX,
+        Bodies::MaskedLong => MASKED_LONG_BYTES_MAX,
+        Bodies::Full => FULL_BYTES_MAX,
     }
 }
 
 /// The body of a webhook's bytes; empty if it is too long, or if it is to be masked and its BSP is not known.
 pub(super) fn of_bytes(extractor: &Extractor, payload: &Bytes, profile: Option<&Profile>) -> String {
-    let (text, bytes_max) = match (extractor.bodies, profile) {
+    let bytes_max = bytes_max(extractor.bodies);
+    let text = match (extractor.bodies, profile) {
         // The masked form is rarely much shorter. To make it of a long payload costs time.
-        (Bodies::Masked, Some(profile)) if payload.len() <= 4 * MASKED_BYTES_MAX => {
-            (profile.masked(payload), MASKED_BYTES_MAX)
+        (Bodies::Masked | Bodies::MaskedLong, Some(profile)) if payload.len() <= 4 * bytes_max => {
+            profile.masked(payload)
         }
-        (Bodies::Masked, _) => return String::new(),
-        (Bodies::Full, _) if payload.len() <= FULL_BYTES_MAX => {
-            (String::from_utf8_lossy(payload).into_owned(), FULL_BYTES_MAX)
-        }
-        (Bodies::Full, _) => return String::new(),
+        (Bodies::Full, _) if payload.len() <= bytes_max => String::from_utf8_lossy(payload).into_owned(),
+        _ => return String::new(),
     };
     if is_json(&text) {
         return if text.len() <= bytes_max { one_line(&text) } else { String::new() };
@@ -51,10 +57,12 @@ fn one_line(json: &str) -> String {
 }
 
 /// The request and the response of a call; without the request, or empty, if they are too long.
-pub(super) fn of_attempt(attempt: &Attempt) -> String {
+pub(super) fn of_attempt(bodies: Bodies, attempt: &Attempt) -> String {
+    // The sender has masked and cut them, also where rows keep bodies as they are.
+    let bytes_max = if bodies == Bodies::MaskedLong { MASKED_LONG_BYTES_MAX } else { MASKED_BYTES_MAX };
     let both = serde_json::json!({ "request": attempt.request, "response": attempt.response });
-    match json(&both, MASKED_BYTES_MAX) {
-        cut if cut.is_empty() => json(&serde_json::json!({ "response": attempt.response }), MASKED_BYTES_MAX),
+    match json(&both, bytes_max) {
+        cut if cut.is_empty() => json(&serde_json::json!({ "response": attempt.response }), bytes_max),
         whole => whole,
     }
 }

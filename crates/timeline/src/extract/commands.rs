@@ -6,7 +6,7 @@ use bus::{Delivery, Priority, headers};
 use proto::v1::send_command::Content;
 use proto::v1::{OutboundMedia, SendCommand, outbound_media, template_header};
 
-use crate::extract::{BULK, Bodies, Extractor, UNDECODABLE, body, personal, text};
+use crate::extract::{BULK, Extractor, UNDECODABLE, body, personal, text};
 use crate::row::{IdKind, Row};
 
 /// `blank` has what the subject says.
@@ -43,7 +43,7 @@ pub(super) fn fill(extractor: &Extractor, delivery: &Delivery, row: &mut Row) ->
     let summary = summary(&command);
     let recipient = command.recipient.clone();
     row.body = body::of(extractor, &mut command, mask::commands::command);
-    personal::remove(row, &[&recipient], extractor.bodies == Bodies::Masked);
+    personal::remove(row, &[&recipient], extractor.bodies.are_masked());
     summary
 }
 

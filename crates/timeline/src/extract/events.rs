@@ -9,9 +9,7 @@ use proto::v1::{
     ReportStatus, SendOutcome, SendResult,
 };
 
-use crate::extract::{
-    Bodies, Extractor, UNDECODABLE, account, attempts, body, content, personal, text, time,
-};
+use crate::extract::{Extractor, UNDECODABLE, account, attempts, body, content, personal, text, time};
 use crate::row::{IdKind, Row, Status, StreamNumber, shown};
 
 /// `blank` has what the subject says.
@@ -100,7 +98,7 @@ impl Making<'_> {
             1 => "after 1 call".to_owned(),
             calls => format!("after {calls} calls"),
         };
-        let mut rows = attempts::rows(&self.row, &mut event);
+        let mut rows = attempts::rows(self.extractor.bodies, &self.row, &mut event);
         self.row.body = body::of(self.extractor, &mut event, |event| {
             mask::events::result(event);
             event.command_id = shown::chosen_id(&event.command_id);
@@ -174,7 +172,7 @@ impl Making<'_> {
 
     /// The row, in which nothing shows these customers.
     fn about(mut self, customers: &[&str]) -> Vec<Row> {
-        personal::remove(&mut self.row, customers, self.extractor.bodies == Bodies::Masked);
+        personal::remove(&mut self.row, customers, self.extractor.bodies.are_masked());
         vec![self.row]
     }
 }

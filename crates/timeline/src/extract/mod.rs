@@ -36,10 +36,19 @@ pub const BULK: &str = "bulk ";
 /// What rows keep of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bodies {
-    /// With personal data masked.
+    /// Small ones, with personal data masked.
     Masked,
+    /// The same of large ones too: for the answer about one message. It is not stored.
+    MaskedLong,
     /// As it is (`IMCHANNEL_TIMELINE_BODIES=full`).
     Full,
+}
+
+impl Bodies {
+    /// Whether personal data is masked.
+    fn are_masked(self) -> bool {
+        self != Self::Full
+    }
 }
 
 /// What rows are made with.
@@ -70,7 +79,7 @@ impl Extractor {
     fn rows_of(&self, stream: StreamNumber, delivery: &Delivery, address: Address<'_>) -> Vec<Row> {
         let blank = self.blank(stream, delivery, address);
         match address {
-            Address::Webhook { .. } => vec![webhooks::row(delivery, blank)],
+            Address::Webhook { .. } => vec![webhooks::row(self, delivery, blank)],
             Address::Event { kind, .. } => events::rows(self, kind, delivery, blank),
             Address::Command { queue, .. } => vec![commands::row(self, queue, delivery, blank)],
             Address::DeadLetter { origin, .. } => vec![dead_letters::row(self, origin, delivery, blank)],

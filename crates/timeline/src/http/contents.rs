@@ -1,18 +1,15 @@
 //! Reads the messages behind rows, whole, for those who may see them. Nothing of it is stored or logged.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use bus::message_store;
-use bus::rate_limited_log::RateLimitedLog;
-use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::extract::{Bodies, whole};
 use crate::http::answer::{self, UnmaskedAnswer};
+use crate::http::originals::{self, Original};
 use crate::http::state::Shared;
-use crate::row::{Row, StreamNumber};
+use crate::row::Row;
 
 /// Most messages of an answer.
 pub(in crate::http) const MESSAGES_MAX: usize = 50;
@@ -20,10 +17,6 @@ pub(in crate::http) const MESSAGES_MAX: usize = 50;
 const AT_A_TIME: usize = 4;
 /// Most bytes of the messages of an answer together. It bounds the memory of a request.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Timeout of reading one message.
-const READ_TIMEOUT: Duration = Duration::from_secs(3);
-
-static READ_ERRORS: RateLimitedLog = RateLimitedLog::new();
 
 /// One row of each message, in the order of the rows.
 pub(in crate::http) fn messages(rows: Vec<Row>) -> Vec<Row> {
@@ -61,10 +54,14 @@ struct Content {
 }
 
 async fn one(shared: &Shared, row: Row) -> Content {
-    let found = match of_stream(shared, &row).await {
-        Err(detail) => Err(detail),
-        Ok(Some((content, size))) => Ok(("stream", content, size)),
-        Ok(None) => of_row(shared, &row),
+    let read =
+        originals::read(shared, row.pointer.stream, row.pointer.sequence).await.stored_at(row.stored_at);
+    let found = match read {
+        Original::Found(delivery) => {
+            Ok(("stream", whole(row.pointer.stream, &delivery), delivery.payload.len()))
+        }
+        Original::Gone => of_row(shared, &row).ok_or("its stream no longer holds it"),
+        Original::Unavailable => of_row(shared, &row).ok_or("NATS did not answer: try again"),
     };
     let mut answer = UnmaskedAnswer {
         pointer: answer::pointer(&row),
@@ -86,41 +83,11 @@ async fn one(shared: &Shared, row: Row) -> Content {
     }
 }
 
-/// The message and its bytes; `None` if the stream no longer holds it.
-async fn of_stream(shared: &Shared, row: &Row) -> Result<Option<(Value, usize)>, &'static str> {
-    let Some(bus) = &shared.api.bus else { return Ok(None) };
-    let reading = message_store::get(bus, definition(row.pointer.stream), row.pointer.sequence);
-    let away = "NATS did not answer: try again";
-    let read = match tokio::time::timeout(READ_TIMEOUT, reading).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(error)) => {
-            if let Some(turn) = READ_ERRORS.next() {
-                let text = service::words::causes(&error.into());
-                tracing::warn!(function = "timeline", "cannot read the message behind a row: {text}{turn}");
-            }
-            return Err(away);
-        }
-        Err(_) => return Err(away),
-    };
-    // A stream that was created again has another message with this sequence.
-    let same = read.filter(|delivery| delivery.stored_at == row.stored_at);
-    Ok(same.map(|delivery| (whole(row.pointer.stream, &delivery), delivery.payload.len())))
-}
-
 /// What the row keeps, if rows keep messages as they are.
-fn of_row(shared: &Shared, row: &Row) -> Result<(&'static str, Value, usize), &'static str> {
-    if shared.api.bodies == Bodies::Masked || row.body.is_empty() {
-        return Err("its stream no longer holds it");
+fn of_row(shared: &Shared, row: &Row) -> Option<(&'static str, Value, usize)> {
+    if shared.api.bodies != Bodies::Full || row.body.is_empty() {
+        return None;
     }
     let content = serde_json::from_str(&row.body).unwrap_or_else(|_| row.body.as_str().into());
-    Ok(("row", content, row.body.len()))
-}
-
-fn definition(stream: StreamNumber) -> &'static StreamDefinition {
-    match stream {
-        StreamNumber::Webhooks => &WEBHOOKS,
-        StreamNumber::Events => &EVENTS,
-        StreamNumber::Commands => &COMMANDS,
-        StreamNumber::DeadLetters => &DEADLETTERS,
-    }
+    Some(("row", content, row.body.len()))
 }

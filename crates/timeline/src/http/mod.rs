@@ -11,6 +11,7 @@ pub mod state;
 mod contents;
 mod cursor;
 mod headlines;
+mod originals;
 mod parameters;
 mod refusal;
 mod searches;

@@ -54,7 +54,7 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
 /// Serves only who may read, in time, and lets no one keep the answer.
 async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let takes_page = takes_page(&request);
-    let is_asset = request.uri().path().starts_with(console::ASSETS);
+    let is_asset = request.uri().path().starts_with(console::ASSETS_PATH);
     let asked = console::Asked::of(&request);
     let mut response = match admitted(&shared, request).await {
         Ok(request) => {
@@ -65,7 +65,7 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
         Err(refused) => refused,
     };
     let headers = response.headers_mut();
-    // Server-sent events come with another value.
+    // The path of a style or script changes with its content: it may be kept. An answer may not, also where its handler says otherwise.
     if !is_asset || !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -141,5 +141,5 @@ async fn delayed(shared: &Shared, caller: Option<Caller>) -> bool {
 fn is_for_everyone(shared: &Shared, request: &Request) -> bool {
     let path = request.uri().path();
     let is_form = path == console::SIGN_IN && matches!(shared.api.access, Access::Tokens(_));
-    is_form || (path.starts_with(console::ASSETS) && request.method() == Method::GET)
+    is_form || (path.starts_with(console::ASSETS_PATH) && request.method() == Method::GET)
 }

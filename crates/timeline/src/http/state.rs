@@ -52,6 +52,9 @@ impl std::fmt::Debug for ApiState {
 /// Most clients that follow new rows at a time.
 pub const LIVE_CLIENTS_MAX: usize = 64;
 
+/// Most answers at a time that read full messages.
+const ORIGINALS_MAX: usize = 4;
+
 /// What the routes share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -63,13 +66,16 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     /// A place for each client that follows new rows.
     pub(crate) live_clients: Arc<Semaphore>,
+    /// A place for each answer that reads full messages.
+    pub(crate) originals: Semaphore,
 }
 
 impl Shared {
     /// Without searches and clients.
     pub(crate) fn new(api: ApiState) -> Self {
         let live_clients = Arc::new(Semaphore::new(LIVE_CLIENTS_MAX));
-        Self { api, searches: Searches::default(), sessions: Sessions::default(), live_clients }
+        let originals = Semaphore::new(ORIGINALS_MAX);
+        Self { api, searches: Searches::default(), sessions: Sessions::default(), live_clients, originals }
     }
 
     /// What is known now.

@@ -11,6 +11,7 @@ pub mod stored;
 use std::fmt;
 
 use bus::StreamId;
+use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use jiff::Timestamp;
 
 pub use crate::row::keys::{Keys, LookupKey, RecipientKey};
@@ -62,6 +63,16 @@ impl StreamNumber {
             Self::Events => StreamId::Events.name(),
             Self::Commands => StreamId::Commands.name(),
             Self::DeadLetters => StreamId::DeadLetters.name(),
+        }
+    }
+
+    /// How it is defined.
+    pub(crate) fn definition(self) -> &'static StreamDefinition {
+        match self {
+            Self::Webhooks => &WEBHOOKS,
+            Self::Events => &EVENTS,
+            Self::Commands => &COMMANDS,
+            Self::DeadLetters => &DEADLETTERS,
         }
     }
 }

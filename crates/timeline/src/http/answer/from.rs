@@ -7,7 +7,7 @@ use proto::v1::{ReportStatus, SendOutcome};
 
 use crate::http::answer::{
     ErrorAnswer, GapAnswer, Headline, IdAnswer, LifeAnswer, LiveAnswer, MissingAnswer, NoteAnswer, ReadUntil,
-    RowAnswer, UnreadableAnswer,
+    RowAnswer, UnreadableAnswer, advice,
 };
 use crate::life::{DEAD_LETTER, Life, Missing, RECEIVED, WAITING, clock_difference, time_of};
 use crate::progress::Progress;
@@ -21,11 +21,12 @@ const NUMBERS_MAX: i32 = 100;
 pub(in crate::http) fn life(life: &Life) -> LifeAnswer {
     let gaps = life.gaps().into_iter().map(|gap| i64::try_from(gap.as_millis()).unwrap_or(i64::MAX));
     let rows = life.rows.iter().zip(gaps).enumerate();
+    let notes = life.notes.iter().map(|note| NoteAnswer { row: note.row, text: note.text.clone() });
     LifeAnswer {
         headline: headline(life),
         rows: rows.map(|(index, (of, gap))| row(of, (index > 0).then_some(gap))).collect(),
         missing: life.missing.iter().map(missing).collect(),
-        notes: life.notes.iter().map(|note| NoteAnswer { row: note.row, text: note.text.clone() }).collect(),
+        notes: notes.chain(advice::notes(life)).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A field is only ever added: a reader skips what it does not know. Nothing in an answer but that of `POST /v1/unmask` is personal:
 //! ids and recipients are those that rows show.
 
+mod advice;
 mod audit;
 mod channels;
 mod from;

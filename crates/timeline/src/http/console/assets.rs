@@ -49,6 +49,9 @@ static ASSETS: [Asset; 5] = [
     },
 ];
 
+/// The beginning of every path of a file.
+pub(in crate::http) const ASSETS_PATH: &str = "/assets/";
+
 /// The hash of every file.
 static HASH: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
@@ -62,7 +65,7 @@ static HASH: LazyLock<String> = LazyLock::new(|| {
 
 /// The path of a file.
 pub(super) fn path(name: &str) -> String {
-    format!("/assets/{}/{name}", *HASH)
+    format!("{ASSETS_PATH}{}/{name}", *HASH)
 }
 
 /// `GET /assets/{hash}/{name}`

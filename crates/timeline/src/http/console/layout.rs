@@ -22,7 +22,8 @@ pub(super) enum Section {
     Other,
 }
 
-const ENTRIES: [(Section, &str, &str); 6] = [
+/// The navigation. A new page has an entry here, and one in [`Section`].
+const ENTRIES: &[(Section, &str, &str)] = &[
     (Section::Home, "/", "Overview"),
     (Section::Messages, "/messages", "Messages"),
     (Section::Problems, "/problems", "Problems"),
@@ -45,10 +46,8 @@ pub(super) fn page(title: &str, section: Section, content: &Markup) -> Response 
                 title { (title) " · imchannel" }
                 link rel="icon" href=(assets::path("icon.svg")) type="image/svg+xml";
                 link rel="stylesheet" href=(assets::path("console.css"));
-                @if section == Section::Live {
-                    script src=(assets::path("htmx.min.js")) defer {}
-                    script src=(assets::path("htmx-ext-sse.min.js")) defer {}
-                }
+                script src=(assets::path("htmx.min.js")) defer {}
+                @if section == Section::Live { script src=(assets::path("htmx-ext-sse.min.js")) defer {} }
                 script src=(assets::path("console.js")) defer {}
             }
             body {
@@ -72,8 +71,8 @@ fn header(section: Section) -> Markup {
                 @if current::signed_in().is_some() {
                     nav aria-label="Main" {
                         ul {
-                            @for (of, path, name) in ENTRIES.into_iter().filter(|(of, ..)| may_open(*of)) {
-                                li { a href=(path) aria-current=[(of == section).then_some("page")] { (name) } }
+                            @for (of, path, name) in ENTRIES.iter().filter(|(of, ..)| may_open(*of)) {
+                                li { a href=(path) aria-current=[(*of == section).then_some("page")] { (name) } }
                             }
                         }
                     }
@@ -101,17 +100,14 @@ pub(super) fn search(is_large: bool) -> Markup {
         form class=(if is_large { "search large" } else { "search" }) method="post" action="/search" role="search" {
             label for="q" class=[(!is_large).then_some("hidden")] { "Ids or a customer's number" }
             div class="search-row" {
-                @if is_large {
-                    textarea id="q" name="q" rows="1" required maxlength="4000" autocomplete="off" autocapitalize="off" spellcheck="false"
-                        placeholder="imc-order-17, wamid.…, WEBHOOKS/123, +49 …" aria-describedby="q-help" {}
-                } @else {
-                    input id="q" name="q" type="search" required maxlength="4000" autocomplete="off" autocapitalize="off" spellcheck="false"
-                        placeholder="Id or number";
-                }
+                // Not an input: a browser would join the lines of pasted ids.
+                textarea id="q" name="q" rows="1" required maxlength="4000" autocomplete="off" autocapitalize="off" spellcheck="false"
+                    placeholder=(if is_large { "imc-order-17, wamid.…, WEBHOOKS/123, +49 …" } else { "Id or number" })
+                    aria-describedby=[is_large.then_some("q-help")] aria-keyshortcuts="/" {}
                 button type="submit" { "Search" }
             }
             @if is_large {
-                p id="q-help" class="quiet" { "Any id: of a command, message, event or file, or the place of a stored message. Several ids are separated by spaces or lines. A number is kept out of the address." }
+                p id="q-help" class="quiet" { "Any id: of a command, message, event or file, or the place of a stored message. Several ids are separated by spaces or lines. A number does not appear in the address." }
             }
         }
     }

@@ -7,13 +7,11 @@ use axum::http::Uri;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use crate::http::answer::{GapAnswer, Headline, LifeAnswer, TimelineAnswer};
+use crate::http::answer::{GapAnswer, Headline, LifeAnswer, NoteAnswer, TimelineAnswer};
 use crate::http::console::layout::{self, Section};
-use crate::http::console::parts;
 use crate::http::console::query::{Query, encoded};
-use crate::http::console::step;
-use crate::http::console::unmask;
-use crate::http::console::words::visible;
+use crate::http::console::words::{self, visible};
+use crate::http::console::{export, parts, step, unmask};
 use crate::http::refusal::Refusal;
 use crate::http::routes::timeline;
 use crate::http::state::Shared;
@@ -24,9 +22,71 @@ pub(super) const IDS_MAX: usize = 20;
 /// Most lives that are open on a page; of more, each opens by itself.
 const OPEN_LIVES_MAX: usize = 3;
 
+const PATH: &str = "/timeline";
+/// How many ids of a search were not found. Their texts are not in the address, because they may contain numbers.
+pub(super) const NOT_FOUND: &str = "not_found";
+
+/// What the ids of a page led to.
+struct Found {
+    /// Answers with the ids that were asked for.
+    answers: Vec<(String, TimelineAnswer)>,
+    /// Ids that were not found, as they may be shown.
+    not_found: Vec<String>,
+    /// Ids of a search that were not found and are not in the address.
+    more_not_found: usize,
+}
+
 /// `GET /timeline?id=…&id=…`
 pub(super) async fn page(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Refusal> {
     let query = Query::of(uri.query());
+    let found = find(&shared, &query).await?;
+    let lives: Vec<_> = found.answers.iter().flat_map(|(_, answer)| &answer.lives).collect();
+    let title = match lives[..] {
+        [life] => parts::title(&life.headline),
+        _ => format!("{} messages", lives.len()),
+    };
+    Ok(layout::page(&title, Section::Other, &content(&found, &query)))
+}
+
+/// `GET /timeline.csv?id=…&id=…`
+pub(super) async fn csv(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Refusal> {
+    let found = find(&shared, &Query::of(uri.query())).await?;
+    let lives = found.answers.into_iter().flat_map(|(_, answer)| answer.lives);
+    let names = [
+        "at",
+        "happened_at",
+        "kind",
+        "status",
+        "summary",
+        "error",
+        "channel",
+        "command_id",
+        "pointer",
+        "part",
+    ];
+    let lines = lives.flat_map(|life| {
+        let line = life.headline;
+        life.rows.into_iter().map(move |row| {
+            let error = row.error.as_ref().map(parts::error).unwrap_or_default();
+            vec![
+                row.at.to_string(),
+                row.happened_at.map(|at| at.to_string()).unwrap_or_default(),
+                row.kind,
+                row.status.unwrap_or_default(),
+                row.summary,
+                error,
+                line.channel.clone(),
+                line.command_id.clone().unwrap_or_default(),
+                row.pointer,
+                row.part.to_string(),
+            ]
+        })
+    });
+    let head = names.map(str::to_owned).to_vec();
+    Ok(export::file("timeline", std::iter::once(head).chain(lines)))
+}
+
+async fn find(shared: &Shared, query: &Query) -> Result<Found, Refusal> {
     let ids: Vec<&str> = query.all("id").collect();
     if ids.is_empty() {
         return Err(Refusal::invalid("id", "is missing: search for an id"));
@@ -34,38 +94,39 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
     if ids.len() > IDS_MAX {
         return Err(Refusal::invalid("id", format!("is given more than {IDS_MAX} times")));
     }
-    let (mut found, mut not_found, mut last) = (Vec::new(), Vec::new(), None);
+    let more_not_found = query.get(NOT_FOUND).parse().unwrap_or_default();
+    let mut found = Found { answers: Vec::new(), not_found: Vec::new(), more_not_found };
+    let mut last = None;
     for id in ids {
-        match timeline::answer(&shared, id).await {
-            Ok(axum::Json(answer)) => found.push((id.to_owned(), answer)),
+        match timeline::answer(shared, id).await {
+            Ok(axum::Json(answer)) => found.answers.push((id.to_owned(), answer)),
             Err(refusal @ Refusal::NotFound { .. }) => {
-                not_found.push(shown::id(id));
+                found.not_found.push(shown::id(id));
                 last = Some(refusal);
             }
             Err(refusal) => return Err(refusal),
         }
     }
-    let Some((_, first)) = found.first() else {
-        return Err(last.unwrap_or(Refusal::NoPath));
-    };
-    let title = match &first.lives[..] {
-        [life] if found.len() == 1 => parts::title(&life.headline),
-        _ => "Timelines".to_owned(),
-    };
-    Ok(layout::page(&title, Section::Other, &content(&found, &not_found)))
+    match last {
+        Some(refusal) if found.answers.is_empty() => Err(refusal),
+        _ => Ok(found),
+    }
 }
 
-fn content(found: &[(String, TimelineAnswer)], not_found: &[String]) -> Markup {
-    let lives = found.iter().map(|(_, answer)| answer.lives.len()).sum::<usize>();
+fn content(found: &Found, query: &Query) -> Markup {
+    let lives = found.answers.iter().map(|(_, answer)| answer.lives.len()).sum::<usize>();
     html! {
-        @if !not_found.is_empty() {
-            div class="card notice" role="note" {
-                p { strong { "Not found: " } @for id in not_found { (parts::id(id)) " " } }
-                p { "Check these ids. What is older than the retention is gone." }
+        (not_found(found))
+        @if lives > 1 {
+            div class="page-head" {
+                h1 { (lives) " messages" }
+                p class="actions" { a class="button" href=(query.on("/timeline.csv")) { "CSV" } }
             }
         }
-        @if lives > 1 { h1 class="page-title" { (lives) " messages" } }
-        @for (asked, answer) in found {
+        @for (asked, answer) in &found.answers {
+            @if answer.lives.len() > 1 {
+                p class="card notice" role="note" { "The id " (parts::id(&answer.id)) " belongs to " (answer.lives.len()) " messages. Each is shown." }
+            }
             @for life in &answer.lives {
                 @if lives > OPEN_LIVES_MAX {
                     details class="card folded" {
@@ -80,33 +141,77 @@ fn content(found: &[(String, TimelineAnswer)], not_found: &[String]) -> Markup {
             @if answer.cut { p class="card notice" { "There is more than is shown here. Search for the id of one message." } }
             @for gap in &answer.missed { (missed(gap)) }
         }
-        @if let Some((_, answer)) = found.first() { (parts::read_until(&answer.read_until)) }
+        @if let Some((_, answer)) = found.answers.first() { (parts::read_until(&answer.read_until)) }
+    }
+}
+
+fn not_found(found: &Found) -> Markup {
+    let more = found.more_not_found;
+    html! {
+        @if !found.not_found.is_empty() || more > 0 {
+            div class="card notice" role="note" {
+                p {
+                    strong { "Not found: " }
+                    @for id in &found.not_found { (parts::id(id)) " " }
+                    @if more > 0 { (more) " of the ids that were typed" }
+                }
+                p { "Check what was typed. What is older than the retention is gone." }
+            }
+        }
     }
 }
 
 fn body(life: &LifeAnswer, asked: &str, is_one_of_several: bool) -> Markup {
     let line = &life.headline;
     let pointer = life.rows.first().map_or(asked, |row| row.pointer.as_str());
+    let path = parts::life_path(pointer);
     html! {
         header class="life-head" {
             p class="eyebrow" { (parts::direction(&line.direction)) @if !line.channel.is_empty() { " · " (visible(&line.channel)) } }
             @if is_one_of_several { h2 { (parts::title(line)) } } @else { h1 { (parts::title(line)) } }
             p class="chips" {
                 (parts::status(&line.status))
-                @if !life.missing.is_empty() { " " (parts::problem(if life.missing.len() == 1 { "1 problem" } else { "several problems" })) }
-                @else { " " span class="chip neutral" { "nothing is missing" } }
+                @match life.missing.len() {
+                    0 => { " " span class="chip neutral" { "nothing is missing" } }
+                    1 => { " " (parts::problem("1 problem")) }
+                    count => { " " (parts::problem(&format!("{count} problems"))) }
+                }
             }
+            (verdict(life))
             (facts(line))
             p class="actions" {
-                a class="button" href=(parts::life_path(pointer)) data-link="" { "Link to this page" }
+                a class="button" href=(path) data-link="" { "Link to this message" }
                 a class="button" href={ "/v1/timeline?id=" (encoded(pointer)) } { "JSON" }
+                a class="button" href=(path.replacen(PATH, "/timeline.csv", 1)) { "CSV" }
             }
         }
         @for missing in &life.missing { (parts::missing(missing)) }
-        h3 class="section-title" { "Timeline" }
-        ol class="steps" { @for row in &life.rows { (step::step(row)) } }
+        @if is_one_of_several { h3 class="section-title" { "Timeline" } } @else { h2 class="section-title" { "Timeline" } }
+        ol class="steps" {
+            @for (index, row) in life.rows.iter().enumerate() {
+                (step::step(row, &notes_of(life, index)))
+            }
+        }
         (unmask::form(pointer))
-        @if !life.notes.is_empty() { ul class="notes" { @for note in &life.notes { li { (visible(&note.text)) } } } }
+    }
+}
+
+fn notes_of(life: &LifeAnswer, index: usize) -> Vec<&NoteAnswer> {
+    life.notes.iter().filter(|note| note.row == index).collect()
+}
+
+/// What happened in a sentence, with the last error and what to do about it.
+fn verdict(life: &LifeAnswer) -> Markup {
+    let error = life.rows.iter().rev().find_map(|row| row.error.as_ref());
+    let is_bad = words::tone(&life.headline.status) == words::Tone::Bad;
+    html! {
+        div class="verdict" {
+            p { (words::verdict(&life.headline.status, &life.headline.direction)) }
+            @if is_bad {
+                @if let Some(error) = error { p class="bad-text" { (parts::error(error)) } }
+                @for note in life.notes.iter().filter(|note| words::is_to_do(&note.text)) { p { (parts::note(&note.text)) } }
+            }
+        }
     }
 }
 

@@ -49,7 +49,11 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
 
 /// `GET /messages.csv`
 pub(super) async fn csv(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Refusal> {
-    let answer = read(shared, &Query::of(uri.query())).await?;
+    Ok(lines(read(shared, &Query::of(uri.query())).await?))
+}
+
+/// A list of messages as CSV.
+pub(super) fn lines(answer: MessagesAnswer) -> Response {
     let names = [
         "began",
         "ended",
@@ -85,7 +89,7 @@ pub(super) async fn csv(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<R
         ]
     });
     let head = names.map(str::to_owned).to_vec();
-    Ok(export::file("messages", std::iter::once(head).chain(lines)))
+    export::file("messages", std::iter::once(head).chain(lines))
 }
 
 async fn read(shared: Arc<Shared>, query: &Query) -> Result<MessagesAnswer, Refusal> {

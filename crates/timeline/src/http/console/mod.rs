@@ -11,6 +11,7 @@ mod words;
 mod parts;
 mod layout;
 mod step;
+mod stored;
 mod home;
 mod life;
 mod list;
@@ -30,18 +31,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
+pub(super) use crate::http::console::assets::ASSETS_PATH;
 pub(super) use crate::http::console::refused::refused;
 pub(super) use crate::http::console::sign_in::{Asked, FAILED_TARGET, PATH as SIGN_IN};
 use crate::http::state::Shared;
 
-/// The paths of files that everyone may load: they are the same in every installation.
-pub(super) const ASSETS: &str = "/assets/";
 
 /// The paths of the pages.
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/", get(home::page))
         .route("/timeline", get(life::page))
+        .route("/timeline.csv", get(life::csv))
+        .route("/stored/{stream}/{sequence}", get(stored::page))
         .route("/messages", get(messages::page))
         .route("/messages.csv", get(messages::csv))
         .route("/problems", get(problems::page))
@@ -50,6 +52,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/channels/{channel}", get(channel::page))
         .route("/search", post(search::create))
         .route("/searches/{id}", get(search::page))
+        .route("/searches/{id}/messages.csv", get(search::csv))
         .route("/live", get(live::page))
         .route("/live/rows", get(live::rows))
         .route(SIGN_IN, get(sign_in::page).post(sign_in::create))

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
+use serde_json::Value;
 
-use crate::http::answer::{Headline, MissingAnswer, ReadUntil};
+use crate::http::answer::{ErrorAnswer, Headline, MissingAnswer, ReadUntil};
 use crate::http::console::query::encoded;
 use crate::http::console::words::{self, visible};
 
@@ -13,6 +14,21 @@ pub(super) fn status(status: &str) -> Markup {
     html! {
         span class={ "chip " (tone.class()) } {
             span aria-hidden="true" { (tone.sign()) } " " (visible(&words::status(status)))
+        }
+    }
+}
+
+/// An error in one line: its code, name and text.
+pub(super) fn error(error: &ErrorAnswer) -> String {
+    let words = [&error.code, &error.name, &error.text].into_iter().filter(|word| !word.is_empty());
+    visible(&words.map(String::as_str).collect::<Vec<_>>().join(" · "))
+}
+
+/// A note about a step. What is between backquotes is a command.
+pub(super) fn note(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (visible(part)) } } @else { (visible(part)) }
         }
     }
 }
@@ -71,9 +87,47 @@ pub(super) fn missing(missing: &MissingAnswer) -> Markup {
     html! {
         div class="missing" {
             p class="missing-text" { span class="missing-sign" aria-hidden="true" { "!" } strong { "Missing: " (visible(&missing.text)) } }
-            p { (visible(&missing.advice)) }
+            p { (note(&missing.advice)) }
             p class="quiet" { "Expected since " (time(missing.since)) ", overdue since " (time(missing.due)) ". Rule " code { (missing.rule) } "." }
         }
+    }
+}
+
+/// A body as it is kept: JSON, or a text that is not.
+pub(super) fn parsed(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|_| body.into())
+}
+
+/// A body in lines. That of a call has its request and response apart. `label` says what it is.
+pub(super) fn body(body: &Value, label: &str) -> Markup {
+    let call =
+        body.as_object().filter(|of| of.keys().all(|key| ["request", "response"].contains(&key.as_str())));
+    match call {
+        Some(call) if !call.is_empty() => html! {
+            @for (name, title) in [("request", "Request"), ("response", "Response")] {
+                @if let Some(part) = call.get(name) {
+                    h5 { (title) }
+                    (lines(part, &format!("{title}, {label}")))
+                }
+            }
+        },
+        _ => lines(body, label),
+    }
+}
+
+fn lines(body: &Value, label: &str) -> Markup {
+    // A text may be JSON, as that of a call is.
+    let inner = body
+        .as_str()
+        .and_then(|text| serde_json::from_str::<Value>(text).ok())
+        .filter(|inner| !inner.is_string());
+    let text = match inner.as_ref().unwrap_or(body) {
+        Value::String(text) => text.clone(),
+        value => serde_json::to_string_pretty(value).expect("a JSON value is always JSON"),
+    };
+    html! {
+        @if text.is_empty() { p class="quiet" { "Empty." } }
+        @else { pre class="scroll" tabindex="0" role="region" aria-label=(label) { (visible(&text)) } }
     }
 }
 

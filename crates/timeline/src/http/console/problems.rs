@@ -153,7 +153,7 @@ fn row(problem: &ProblemAnswer) -> Markup {
             td class="when" { (parts::time(problem.missing.due)) }
             th scope="row" {
                 span class="bad-text" { (visible(&problem.missing.text)) }
-                span class="under" { (visible(&problem.missing.advice)) }
+                span class="under" { (parts::note(&problem.missing.advice)) }
             }
             td {
                 @match (&problem.pointer, &problem.message) {

@@ -10,11 +10,11 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 
-use crate::http::answer::SearchRequest;
+use crate::http::answer::{MessagesAnswer, SearchRequest};
 use crate::http::console::layout::{self, Section};
-use crate::http::console::life::IDS_MAX;
-use crate::http::console::list;
+use crate::http::console::life::{IDS_MAX, NOT_FOUND};
 use crate::http::console::query::{Query, encoded};
+use crate::http::console::{list, messages};
 use crate::http::refusal::Refusal;
 use crate::http::routes::{searches, timeline};
 use crate::http::state::Shared;
@@ -42,25 +42,31 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, body: Body) -> Res
     if ids.len() > IDS_MAX {
         return Err(Refusal::invalid("q", format!("has more than {IDS_MAX} ids")));
     }
-    let mut parts = Vec::new();
-    let mut hidden = None;
+    let (mut parts, mut hidden) = (Vec::new(), Vec::new());
     for id in &ids {
         match address(&shared, id).await {
             Ok(part) => parts.extend(part),
-            Err(refusal @ Refusal::NotFound { .. }) => hidden = Some(refusal),
+            Err(refusal @ Refusal::NotFound { .. }) => hidden.push(refusal),
             Err(refusal) => return Err(refusal),
         }
     }
-    match (parts.is_empty(), hidden) {
-        (true, Some(refusal)) => Err(refusal),
-        _ => {
-            let parts: Vec<_> = parts.iter().take(IDS_MAX).map(|id| format!("id={}", encoded(id))).collect();
-            Ok(Redirect::to(&format!("/timeline?{}", parts.join("&"))).into_response())
-        }
+    let not_found = hidden.len();
+    match hidden.pop() {
+        Some(refusal) if parts.is_empty() => Err(refusal),
+        _ => Ok(to_lives(&parts, not_found)),
     }
 }
 
-/// What stands for an id in an address: the id itself, or the places of its messages where it may contain a number.
+/// Leads to the lives of ids. `not_found` of those that were typed are not in the address.
+fn to_lives(ids: &[String], not_found: usize) -> Response {
+    let mut parts: Vec<_> = ids.iter().take(IDS_MAX).map(|id| format!("id={}", encoded(id))).collect();
+    if not_found > 0 {
+        parts.push(format!("{NOT_FOUND}={not_found}"));
+    }
+    Redirect::to(&format!("/timeline?{}", parts.join("&"))).into_response()
+}
+
+/// What an address has of an id: the id itself, or the places of its messages where it may contain a number.
 async fn address(shared: &Shared, id: &str) -> Result<Vec<String>, Refusal> {
     if shown::id(id) == id {
         return Ok(vec![id.to_owned()]);
@@ -73,8 +79,7 @@ async fn address(shared: &Shared, id: &str) -> Result<Vec<String>, Refusal> {
 async fn number(shared: &Shared, typed: &str) -> Result<Response, Refusal> {
     match address(shared, typed).await {
         Ok(parts) if shown::id(typed) != typed => {
-            let parts: Vec<_> = parts.iter().take(IDS_MAX).map(|id| format!("id={}", encoded(id))).collect();
-            return Ok(Redirect::to(&format!("/timeline?{}", parts.join("&"))).into_response());
+            return Ok(to_lives(&parts, 0));
         }
         Ok(_) | Err(Refusal::NotFound { .. }) => {}
         Err(refusal) => return Err(refusal),
@@ -97,8 +102,7 @@ pub(super) async fn page(
 ) -> Result<Response, Refusal> {
     let query = Query::of(uri.query());
     let path = format!("/searches/{}", encoded(&id));
-    let json = query.to_uri(&format!("/v1{path}"))?;
-    let answer = searches::list(State(shared), Path(id), json).await?.0;
+    let answer = read(shared, id, &query).await?;
     let recipient = answer.messages.iter().find_map(|message| message.headline.recipient.as_deref());
     let title = recipient
         .map_or_else(|| "A customer's messages".to_owned(), |of| format!("Messages of the customer {of}"));
@@ -109,10 +113,27 @@ pub(super) async fn page(
     let content = html! {
         div class="page-head" {
             h1 { (title) }
-            p class="actions" { a class="button" href=(query.on(&format!("/v1{path}"))) { "JSON" } }
+            p class="actions" {
+                a class="button" href=(query.on(&format!("{path}/messages.csv"))) { "CSV of this page" }
+                a class="button" href=(query.on(&format!("/v1{path}"))) { "JSON" }
+            }
         }
         p class="quiet" { "This address does not contain the number. It works for an hour." }
         section class="card" aria-label="List" { (list::messages(&answer, &path, &query, &empty)) }
     };
     Ok(layout::page(&title, Section::Other, &content))
+}
+
+/// `GET /searches/{id}/messages.csv`
+pub(super) async fn csv(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    Ok(messages::lines(read(shared, id, &Query::of(uri.query())).await?))
+}
+
+async fn read(shared: Arc<Shared>, id: String, query: &Query) -> Result<MessagesAnswer, Refusal> {
+    let json = query.to_uri(&format!("/v1/searches/{}", encoded(&id)))?;
+    Ok(searches::list(State(shared), Path(id), json).await?.0)
 }

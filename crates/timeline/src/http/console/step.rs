@@ -1,13 +1,13 @@
-//! One step of a message's life, with a drawer that holds its fields.
+//! One step of a message's life, with a drawer that holds its fields and its full message.
 
 use maud::{Markup, html};
 
-use crate::http::answer::RowAnswer;
+use crate::http::answer::{NoteAnswer, RowAnswer};
 use crate::http::console::parts;
 use crate::http::console::words::{self, Tone, visible};
 
-/// A step. Its drawer opens without JavaScript.
-pub(super) fn step(row: &RowAnswer) -> Markup {
+/// A step, with what is said about it. Its drawer opens without JavaScript.
+pub(super) fn step(row: &RowAnswer, notes: &[&NoteAnswer]) -> Markup {
     let tone = row.status.as_deref().map_or(default_tone(&row.kind), words::tone);
     html! {
         li class={ "step " (tone.class()) } {
@@ -22,9 +22,8 @@ pub(super) fn step(row: &RowAnswer) -> Markup {
                         @if let Some(status) = &row.status { " " (parts::status(status)) }
                         @if row.replayed { " " span class="chip neutral" { "replayed" } }
                         @if !row.summary.is_empty() { " " span class="step-summary" { (visible(&row.summary)) } }
-                        @if let Some(error) = &row.error {
-                            span class="step-error" { (visible(&error.code)) " " (visible(&error.name)) " " (visible(&error.text)) }
-                        }
+                        @if let Some(error) = &row.error { span class="step-error" { (parts::error(error)) } }
+                        @for note in notes { span class="step-note" { (parts::note(&note.text)) } }
                     }
                 }
                 (drawer(row))
@@ -47,27 +46,25 @@ fn drawer(row: &RowAnswer) -> Markup {
                 @if let Some(difference) = row.clock_difference_ms {
                     dt { "Clock difference" } dd { (words::gap(difference)) " by the clock of the BSP or of the gateway" }
                 }
-                @if let Some(error) = &row.error {
-                    dt { "Error" } dd { code { (visible(&error.code)) } " " (visible(&error.name)) " " (visible(&error.text)) }
-                }
                 @for id in &row.ids { dt { (visible(words::id_kind(&id.kind))) } dd { (parts::id(&id.id)) } }
-                dt { "Full message" }
-                dd { (parts::id(&row.pointer)) @if row.part > 0 { ", attempt " (row.part) } }
+                @if row.part > 0 { dt { "Place" } dd { (parts::id(&row.pointer)) ", attempt " (row.part) } }
             }
-            @match &row.body {
-                Some(body) => {
-                    pre class="scroll" tabindex="0" role="region" aria-label={ "Body of " (row.pointer) } { (pretty(body)) }
-                }
-                None => {
-                    p class="quiet" { "The body is not kept here. Read it from NATS by its place." }
-                }
-            }
+            (behind(row))
         }
     }
 }
 
-/// A body in lines. A text that JSON escapes stays escaped.
-fn pretty(body: &serde_json::Value) -> String {
-    let text = serde_json::to_string_pretty(body).expect("a JSON value is always JSON");
-    visible(&text)
+/// The kept body, and a link to the full message. When the drawer opens, the script puts what the link leads to in place of both.
+fn behind(row: &RowAnswer) -> Markup {
+    let path = match row.part {
+        0 => format!("/stored/{}", row.pointer),
+        part => format!("/stored/{}?part={part}", row.pointer),
+    };
+    let label = format!("Body of {}", row.pointer);
+    html! {
+        div class="behind" hx-get=(path) hx-trigger="toggle once from:closest details" hx-swap="innerHTML" {
+            @if let Some(body) = &row.body { (parts::body(body, &label)) }
+            p { a href=(path) { "Full message, raw webhook and difference" } }
+        }
+    }
 }

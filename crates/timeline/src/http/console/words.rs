@@ -76,6 +76,33 @@ pub(super) fn tone(status: &str) -> Tone {
     }
 }
 
+/// What a status says of a message, in a sentence.
+pub(super) fn verdict(status: &str, direction: &str) -> &'static str {
+    match (status, direction) {
+        ("READ", _) => "The customer has read it.",
+        ("DELIVERED", _) => "It is on the customer's phone.",
+        ("SENT", _) => "The BSP has sent it. It is not reported as delivered yet.",
+        ("PENDING", _) => "The BSP has it and has not sent it yet.",
+        ("FAILED", _) => "The BSP reports that it was not delivered.",
+        ("DELETED", _) => "The customer's phone had it, and it was deleted.",
+        ("UNRECOGNIZED", _) => "The BSP reported a status that this version does not know.",
+        ("ACCEPTED", _) => "The BSP has accepted it. No report about it is stored yet.",
+        ("REJECTED", _) => "It was not sent: the gateway or the BSP refused it.",
+        ("EXPIRED", _) => "It was not sent: its deadline passed first.",
+        ("UNKNOWN", _) => "It may have been sent: the BSP's answer is not known.",
+        ("WAITING", _) => "It is stored and waits to be sent.",
+        ("DEAD_LETTER", _) => "It could not be processed, and is kept as a dead letter.",
+        ("RECEIVED", "in") => "The customer's message was received and stored for the back end.",
+        ("RECEIVED", _) => "It was received and stored.",
+        _ => "",
+    }
+}
+
+/// Whether a note says what to do.
+pub(super) fn is_to_do(note: &str) -> bool {
+    note.starts_with("to do: ")
+}
+
 impl Tone {
     /// Its class in the styles.
     pub(super) const fn class(self) -> &'static str {

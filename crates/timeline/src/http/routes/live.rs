@@ -118,7 +118,7 @@ impl Follower {
                 Ok(row) if self.channel.as_ref().is_none_or(|channel| *channel == row.channel) => {
                     let mut live = answer::live(&row);
                     // A body as it is is personal.
-                    live.row.body = live.row.body.filter(|_| self.bodies == Bodies::Masked);
+                    live.row.body = live.row.body.filter(|_| self.bodies != Bodies::Full);
                     return Some(Live::Row(Box::new(live)));
                 }
                 Ok(_) => {}

@@ -1,0 +1,64 @@
+//! Full messages, read from their streams by the places of rows, while the streams hold them.
+
+use std::time::Duration;
+
+use bus::rate_limited_log::RateLimitedLog;
+use bus::{Delivery, message_store};
+use jiff::Timestamp;
+
+use crate::http::state::Shared;
+use crate::row::StreamNumber;
+
+/// Timeout of reading one message.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+
+static READ_ERRORS: RateLimitedLog = RateLimitedLog::new();
+
+/// A full message, or why there is none.
+#[derive(Debug)]
+pub(crate) enum Original {
+    /// The message.
+    Found(Box<Delivery>),
+    /// The stream no longer holds it.
+    Gone,
+    /// NATS does not answer, or refuses to.
+    Unavailable,
+}
+
+impl Original {
+    /// The message, if it was read.
+    pub(crate) fn found(&self) -> Option<&Delivery> {
+        match self {
+            Self::Found(delivery) => Some(delivery),
+            Self::Gone | Self::Unavailable => None,
+        }
+    }
+
+    /// The same if it was stored at this time: a stream that was created again has another message with the sequence.
+    pub(crate) fn stored_at(self, at: Timestamp) -> Self {
+        match self {
+            Self::Found(delivery) if delivery.stored_at != at => Self::Gone,
+            same => same,
+        }
+    }
+}
+
+/// Reads one message.
+pub(crate) async fn read(shared: &Shared, stream: StreamNumber, sequence: u64) -> Original {
+    let Some(bus) = &shared.api.bus else { return Original::Unavailable };
+    let reading = message_store::get(bus, stream.definition(), sequence);
+    let why = match tokio::time::timeout(READ_TIMEOUT, reading).await {
+        Ok(Ok(Some(delivery))) => return Original::Found(Box::new(delivery)),
+        Ok(Ok(None)) => return Original::Gone,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("timed out after {} s", READ_TIMEOUT.as_secs()),
+    };
+    if let Some(turn) = READ_ERRORS.next() {
+        let name = stream.name();
+        tracing::warn!(
+            function = "timeline",
+            "cannot read the message {name}/{sequence} for an answer: {why}{turn}"
+        );
+    }
+    Original::Unavailable
+}

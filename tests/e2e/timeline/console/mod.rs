@@ -1,0 +1,6 @@
+//! The pages of the console in a real browser.
+
+mod cases;
+mod everyone;
+mod stage;
+mod use_of_pages;
