@@ -39,7 +39,7 @@ MAY_BE_EMPTY = {
     "imchannel_timeline_problems": NO_PROBLEM,
     'imchannel_timeline_problems{channel=~".*"}': NO_PROBLEM,
     "imchannel:timeline_problems:max": NO_PROBLEM,
-    'imchannel:timeline_problems:max{rule="no_result"}': NO_PROBLEM,
+    'imchannel:timeline_problems:max{rule=~"no_result|no_bulk_result"}': NO_PROBLEM,
     'imchannel:timeline_problems:new1h{channel=~".*"}': NO_PROBLEM,
     'imchannel:timeline_problems:new1h{rule="no_report"}': NO_PROBLEM,
     'imchannel:timeline_problems:new1h{rule="not_fetched"}': NO_PROBLEM,

@@ -372,13 +372,14 @@ def messages():
              "Age of what the timeline has read last, of the stream that it has read the least far.", 60, 300),
         stat("Missed, 1 h", "short", "sum(imchannel:timeline_missed:increase1h) or vector(0)",
              "Messages that the streams no longer held when the timeline came to them.", 0.5, 1000, decimals=0),
-        stat("Store", "bytes", "max(imchannel_timeline_store_bytes)", "Bytes of the timeline's store."),
+        stat("Not readable", "short", "max(imchannel_timeline_unreadable_parts) or vector(0)",
+             "Days and other parts of the timeline's store that answers lack.", 0.5, 1000, decimals=0),
         width=4, height=4)
 
     board.row("Messages")
     board.add(
         lines("Problems, by rule", "short", [(f"max by (rule) (sum by (rule, instance) (imchannel_timeline_problems{{{CHANNEL}}}))", "{{rule}}")],
-              "no_report: accepted, and no report. not_fetched: no client has fetched the file. no_result: the command waits. webhook_waiting and event_waiting: "
+              "no_report: accepted, and no report. not_fetched: no client has fetched the file. no_result and no_bulk_result (campaigns): the command waits. webhook_waiting and event_waiting: "
               "stored, and not read by the normalizer or the back end.", RULES),
         lines("New problems in 1 h, by channel", "short", [(f"imchannel:timeline_problems:new1h{{{CHANNEL}}} > 0", "{{channel}} {{rule}}")],
               "Problems that there were not an hour ago."),

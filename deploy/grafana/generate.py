@@ -28,7 +28,7 @@ OUTCOMES = {
     "stored": SKY, "spooled": YELLOW, "duplicate": GRAY, "challenged": GRAY, "unauthorized": RED, "not_stored": ORANGE, "overloaded": YELLOW,
     "accepted": SKY, "rejected": ORANGE, "expired": YELLOW, "unknown": RED, "unclear": RED, "limited": YELLOW, "timed_out": ORANGE,
     "served": SKY, "not_modified": GRAY, "not_found": ORANGE, "unavailable": RED, "out_of_memory": RED, "answered": SKY, "no_answer": RED}
-RULES = {"no_report": ORANGE, "not_fetched": YELLOW, "no_result": RED, "webhook_waiting": SKY, "event_waiting": GREEN}
+RULES = {"no_report": ORANGE, "not_fetched": YELLOW, "no_result": RED, "no_bulk_result": RED, "webhook_waiting": SKY, "event_waiting": GREEN}
 FAULTS = {"unavailable": ORANGE, "full": RED, "damaged": PINK}
 QUANTILES = {"p50": SKY, "p95": YELLOW, "p99": RED}
 OTHERS = {"done": SKY, "retried": ORANGE, "panicked": RED, "out": SKY, "in": GREEN, "held": SKY, "paused": RED,

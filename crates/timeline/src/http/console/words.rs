@@ -8,6 +8,7 @@ pub(super) fn rule(name: &str) -> &str {
         "no_report" => "No report",
         "not_fetched" => "File not fetched",
         "no_result" => "No result",
+        "no_bulk_result" => "No result of a campaign",
         "webhook_waiting" => "Webhook waits",
         "event_waiting" => "Event waits",
         other => other,
