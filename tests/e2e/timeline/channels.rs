@@ -59,8 +59,10 @@ async fn a_channel_shows_refusals_the_password_in_use_and_why_its_lane_is_halted
     }
     let valid = Webhook::infobip(REPORT).header("accountkey", "infobip-previous").post(address).await;
     assert_eq!(valid.status, StatusCode::OK);
-    let counted =
-        |answer: &Value| answer["passwords"][1]["recent"] == 1 && answer["refused"][0]["recent"] == 2;
+    let counted = |answer: &Value| {
+        let is_counted = answer["passwords"][1]["recent"] == 1 && answer["refused"][0]["recent"] == 2;
+        is_counted && answer["last_webhook"].is_object()
+    };
     let answer = channel(&timeline, OF_INFOBIP, "refusals and the password are counted", counted).await;
     assert_eq!(answer["refused"][0]["cause"], "wrong_credential", "{answer:#}");
     assert_eq!(answer["passwords"][0]["total"], 0, "{answer:#}");

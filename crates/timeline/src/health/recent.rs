@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::row::Status;
 
 /// Time for which what was read of a channel is not read again.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(2);
 /// Most channels that are read at the same time.
 const READS_AT_ONCE: usize = 16;
 /// Timeout of reading all channels of an answer.

@@ -128,7 +128,7 @@ fn passwords(channel: &ChannelAnswer, sources: &SourcesAnswer) -> Markup {
                 h2 id="passwords" { "Passwords in use" }
                 p class="quiet" { "Numbered in the order of the channels file. A password that no webhook has any more can be removed." }
                 div class="scroll" tabindex="0" role="region" aria-label="Webhooks by password" {
-                    table {
+                    table class="counted" {
                         thead { tr { th scope="col" { "Password" } th scope="col" class="number" { "Recent" } th scope="col" class="number" { "Total" } th scope="col" { "Last used" } } }
                         tbody { @for of in passwords { (password(of)) } }
                     }
@@ -164,7 +164,7 @@ fn results(channel: &ChannelAnswer, sources: &SourcesAnswer) -> Markup {
             section class="card" aria-labelledby="results" {
                 h2 id="results" { "Results of sends" }
                 div class="scroll" tabindex="0" role="region" aria-label="Results of sends by outcome" {
-                    table {
+                    table class="counted" {
                         thead { tr { th scope="col" { "Outcome" } th scope="col" class="number" { "Recent" } th scope="col" class="number" { "Total" } } }
                         tbody {
                             @for of in results {

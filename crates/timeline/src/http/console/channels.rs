@@ -149,7 +149,7 @@ fn without_channel(answer: &ChannelsAnswer) -> Markup {
 pub(super) fn refusals(refused: &[RefusedAnswer], sources: &SourcesAnswer) -> Markup {
     html! {
         div class="scroll" tabindex="0" role="region" aria-label="Refused webhooks by cause" {
-            table {
+            table class="counted" {
                 thead { tr {
                     th scope="col" { "Cause" } th scope="col" { "BSP" } th scope="col" class="number" { "Recent" }
                     th scope="col" class="number" { "Total" } th scope="col" { "Last" }
@@ -251,7 +251,7 @@ fn admin_ports(ports: &[AdminPortAnswer]) -> Markup {
         details class="read-until" {
             summary { (read) " of " (ports.len()) " admin ports are read" }
             div class="scroll" tabindex="0" role="region" aria-label="Admin ports" {
-                table {
+                table class="counted" {
                     thead { tr { th scope="col" { "Port" } th scope="col" { "Program" } th scope="col" { "Last read" } th scope="col" { "State" } } }
                     tbody {
                         @for port in ports {
