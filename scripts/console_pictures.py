@@ -56,6 +56,7 @@ class Gateway:
         self.program, self.folder = program, pathlib.Path(tempfile.mkdtemp(prefix="imchannel-picture-"))
         # Settings of the caller would lead elsewhere.
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("IMCHANNEL_")}
+        self.environment["IMCHANNEL_TIMELINE_RESULT_AFTER"] = "1s"
         self.log = open(self.folder / "up.log", "w+", encoding="utf-8", errors="replace")
         self.up = subprocess.Popen(
             [program, "up", "--channels", ROOT / "examples/channels.toml", "--simulate", "--simulate-rate", "2", "--quiet",
@@ -108,7 +109,7 @@ class Browser:
                 raise SystemExit("chromedriver did not start: install chromium and chromium-driver")
             port = re.search(r"successfully on port (\d+)", line)
         self.url, self.session = f"http://127.0.0.1:{port[1]}", ""
-        arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--lang=en-US",
+        arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--lang=en-US", "--hide-scrollbars",
                      "--force-color-profile=srgb", f"--user-data-dir={self.folder}"]
         capabilities = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments}}
         made = self.call("/session", {"capabilities": {"alwaysMatch": capabilities}})
@@ -155,7 +156,7 @@ def drawers(browser, kinds):
 
 
 def send(gateway):
-    """A delivered message with a file, and a text."""
+    """A delivered message with a file, a delivered text, and a text in a paused channel."""
     invoice = gateway.folder / "invoice.pdf"
     invoice.write_bytes(b"%PDF-1.7\n" + b"invoice " * 500)
     to = ["--channel", CHANNEL, "--to", RECIPIENT]
@@ -163,13 +164,16 @@ def send(gateway):
     gateway.run("send", *to, "--text", "Your order is on its way.", "--command-id", "order-1042-text", "--until", "delivered")
     until("the message with a file is delivered",
           lambda: gateway.life("order-1042-invoice")["status"] in ("DELIVERED", "READ"))
+    gateway.run("channel", "pause", CHANNEL)
+    gateway.run("send", *to, "--text", "Please pay.", "--command-id", "order-1042-reminder", "--until", "stored")
+    until("the reminder waits", lambda: gateway.life("order-1042-reminder")["missing"])
 
 
 def pictures(gateway, browser, folder):
     for name, path, kinds, scheme, height in [
         ("console-message", "/timeline?id=order-1042-invoice", ["Report"], "light", 1150),
         ("console-overview", "/", [], "dark", 900),
-        ("console-phone", "/timeline?id=order-1042-invoice", [], "light", 900),
+        ("console-phone", "/timeline?id=order-1042-reminder", [], "light", 820),
     ]:
         browser.look(390 if name == "console-phone" else 1120, height, scheme)
         browser.open(gateway.console + path)
@@ -182,7 +186,8 @@ def pictures(gateway, browser, folder):
 
 def every_page(gateway, browser, folder):
     pages = {"home": "/", "messages": "/messages", "problems": "/problems", "live": "/live", "nothing": "/timeline?id=nothing",
-             "message": "/timeline?id=order-1042-invoice", "step": "/stored/COMMANDS/1"}
+             "message": "/timeline?id=order-1042-invoice",
+             "waiting": "/timeline?id=order-1042-reminder", "step": "/stored/COMMANDS/1"}
     for name, path in pages.items():
         for of, width in WIDTHS.items():
             for scheme in ("light", "dark"):

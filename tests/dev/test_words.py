@@ -17,7 +17,7 @@ NOT_CLEAN_YET = ()
 # These may use the words: the rules themselves, this check, and a record of programs' output.
 MAY_USE_THEM = ("STYLE.md", "tests/dev/test_words.py", "ci/drills/report.md")
 # Not written by hand.
-NOT_PROSE = re.compile(r"(^LICENSE$|\.lock$|package-lock\.json$|\.binpb$|\.svg$|\.png$|/example/)")
+NOT_PROSE = re.compile(r"(^LICENSE$|\.lock$|package-lock\.json$|\.binpb$|\.svg$|\.png$|\.min\.js$|/example/)")
 # Text that is quoted as a program prints it: (path, the whole quotation). When the program's text changes, so does the document.
 QUOTED = (
     ("docs/runbook.md", "its credential is none of the channel's"),

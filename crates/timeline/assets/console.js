@@ -3,7 +3,8 @@
 (() => {
   const ROWS_MAX = 200;
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
-  const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
   const said = document.getElementById("said");
 
   const say = (text) => {
@@ -20,13 +21,14 @@
     for (const time of root.querySelectorAll("time[datetime]")) {
       const date = new Date(time.dateTime);
       if (time.querySelector(".local") || Number.isNaN(date.getTime())) { continue; }
-      const text = local.format(date) + " " + zone;
-      time.title = text;
+      time.title = whole.format(date) + " " + zone;
       // Within a line of text the local time is in the title only.
       if (!time.closest("td.when, .facts, .drawer")) { continue; }
       const span = document.createElement("span");
       span.className = "local";
-      span.textContent = text;
+      // The date is already there, unless it is another one here.
+      const isSameDay = date.getDate() === date.getUTCDate();
+      span.textContent = (isSameDay ? clock : whole).format(date) + " " + zone;
       time.append(span);
     }
   };

@@ -3,6 +3,7 @@
 
 mod access;
 mod channels;
+mod console;
 mod errors;
 mod live;
 mod lists;

@@ -2,7 +2,7 @@
 //! do, and show nothing personal. What others write has no effect on a page and on a terminal.
 
 use bus::Priority;
-use proto::v1::{OutboundTemplate, SendCommand, send_command};
+use proto::v1::{SendCommand, Template, send_command};
 use reqwest::StatusCode;
 use serde_json::Value;
 use simulator::infobip_api::Faults;
@@ -69,11 +69,7 @@ async fn finished(gateway: &Gateway) -> Vec<Case> {
         ..Faults::default()
     });
     outbound.publish(Priority::Interactive, &text(0, "c-rejected", REFUSED_CUSTOMER, SECRET)).await;
-    let template = OutboundTemplate {
-        name: FOREIGN.to_owned(),
-        language: "en".to_owned(),
-        ..OutboundTemplate::default()
-    };
+    let template = Template { name: FOREIGN.to_owned(), language: "en".to_owned(), ..Template::default() };
     let content = Some(send_command::Content::Template(template));
     let foreign = SendCommand { content, ..text(0, "c-foreign", CUSTOMER, "") };
     outbound.publish(Priority::Interactive, &foreign).await;

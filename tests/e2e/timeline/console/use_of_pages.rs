@@ -36,7 +36,7 @@ async fn by_keyboard(gateway: &Gateway, browser: &Browser) {
     browser.press("/").await;
     assert_eq!(browser.run("return document.activeElement.id;").await, "q");
     browser.press(&format!("c-one{ENTER}")).await;
-    browser.text_with("text to …78").await;
+    browser.text_with("Text to …78").await;
     assert!(browser.url().await.ends_with("/timeline?id=c%2Done"), "{}", browser.url().await);
     let copies = browser.run("return document.querySelector('[aria-label=\"Copy c-one\"]') !== null;").await;
     assert_eq!(copies, true, "{}", browser.source().await);

@@ -1,5 +1,6 @@
 //! The page of a message's life, or of several when several ids are given.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -96,10 +97,14 @@ async fn find(shared: &Shared, query: &Query) -> Result<Found, Refusal> {
     }
     let more_not_found = query.get(NOT_FOUND).parse().unwrap_or_default();
     let mut found = Found { answers: Vec::new(), not_found: Vec::new(), more_not_found };
-    let mut last = None;
+    let (mut seen, mut last) = (HashSet::new(), None);
     for id in ids {
         match timeline::answer(shared, id).await {
-            Ok(axum::Json(answer)) => found.answers.push((id.to_owned(), answer)),
+            Ok(axum::Json(mut answer)) => {
+                // Two ids may lead to the same message.
+                answer.lives.retain(|life| seen.insert(first_place(life)));
+                found.answers.push((id.to_owned(), answer));
+            }
             Err(refusal @ Refusal::NotFound { .. }) => {
                 found.not_found.push(shown::id(id));
                 last = Some(refusal);
@@ -111,6 +116,11 @@ async fn find(shared: &Shared, query: &Query) -> Result<Found, Refusal> {
         Some(refusal) if found.answers.is_empty() => Err(refusal),
         _ => Ok(found),
     }
+}
+
+/// Where a life begins.
+fn first_place(life: &LifeAnswer) -> Option<(String, u32)> {
+    life.rows.first().map(|row| (row.pointer.clone(), row.part))
 }
 
 fn content(found: &Found, query: &Query) -> Markup {
@@ -178,6 +188,7 @@ fn body(life: &LifeAnswer, asked: &str, is_one_of_several: bool) -> Markup {
                 }
             }
             (verdict(life))
+            @for missing in &life.missing { (parts::missing(missing)) }
             (facts(line))
             p class="actions" {
                 a class="button" href=(path) data-link="" { "Link to this message" }
@@ -185,7 +196,6 @@ fn body(life: &LifeAnswer, asked: &str, is_one_of_several: bool) -> Markup {
                 a class="button" href=(path.replacen(PATH, "/timeline.csv", 1)) { "CSV" }
             }
         }
-        @for missing in &life.missing { (parts::missing(missing)) }
         @if is_one_of_several { h3 class="section-title" { "Timeline" } } @else { h2 class="section-title" { "Timeline" } }
         ol class="steps" {
             @for (index, row) in life.rows.iter().enumerate() {

@@ -36,7 +36,6 @@ pub(super) use crate::http::console::refused::refused;
 pub(super) use crate::http::console::sign_in::{Asked, FAILED_TARGET, PATH as SIGN_IN};
 use crate::http::state::Shared;
 
-
 /// The paths of the pages.
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()

@@ -65,12 +65,18 @@ pub(super) fn life_path(pointer: &str) -> String {
 /// What a message is, in a few words.
 pub(super) fn title(headline: &Headline) -> String {
     let what = if headline.summary.is_empty() { "message" } else { &headline.summary };
-    let what = visible(what);
+    let what = capitalized(&visible(what));
     match (headline.direction.as_str(), headline.recipient.as_deref()) {
         ("out", Some(to)) => format!("{what} to {to}"),
         ("in", Some(from)) => format!("{what} from {from}"),
         _ => what,
     }
+}
+
+/// With a capital letter at the beginning.
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
 /// Which way a message goes.
@@ -106,7 +112,7 @@ pub(super) fn body(body: &Value, label: &str) -> Markup {
         Some(call) if !call.is_empty() => html! {
             @for (name, title) in [("request", "Request"), ("response", "Response")] {
                 @if let Some(part) = call.get(name) {
-                    h5 { (title) }
+                    h4 { (title) }
                     (lines(part, &format!("{title}, {label}")))
                 }
             }

@@ -35,7 +35,9 @@ pub(in crate::http) fn refused(refusal: &Refusal, json: Response) -> Response {
             p class="eyebrow" { "Status " (problem.status) }
             h1 { (title) }
             @if let Some(id) = &problem.id { p { "Searched for " (parts::id(id)) } }
-            @if problem.faults.is_empty() {
+            @if matches!(refusal, Refusal::NotFound { id: Some(_), .. }) {
+                p { "Nothing with this id is stored: it is older than the retention, newer than what is read, or misspelled." }
+            } @else if problem.faults.is_empty() {
                 p { (visible(&problem.detail)) }
             } @else {
                 ul { @for fault in &problem.faults { li { code { (visible(&fault.name)) } " " (visible(&fault.detail)) } } }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::http::answer::{NoteAnswer, RowAnswer};
+use crate::http::answer::{IdAnswer, NoteAnswer, RowAnswer};
 use crate::http::console::parts;
 use crate::http::console::words::{self, Tone, visible};
 
@@ -46,11 +46,20 @@ fn drawer(row: &RowAnswer) -> Markup {
                 @if let Some(difference) = row.clock_difference_ms {
                     dt { "Clock difference" } dd { (words::gap(difference)) " by the clock of the BSP or of the gateway" }
                 }
-                @for id in &row.ids { dt { (visible(words::id_kind(&id.kind))) } dd { (parts::id(&id.id)) } }
-                @if row.part > 0 { dt { "Place" } dd { (parts::id(&row.pointer)) ", attempt " (row.part) } }
+                @for id in &row.ids { dt { (name(id, row)) } dd { (parts::id(&id.id)) } }
+                @if row.part > 0 { dt { "Attempt" } dd { (row.part) } }
             }
             (behind(row))
         }
+    }
+}
+
+/// What an id is. That of a stored message is the row's own, or of the message that it was made from.
+fn name(id: &IdAnswer, row: &RowAnswer) -> String {
+    match id.kind.as_str() {
+        "stored" if id.id == row.pointer => "Stored as".to_owned(),
+        "stored" => "Made from".to_owned(),
+        kind => visible(words::id_kind(kind)),
     }
 }
 
@@ -60,10 +69,10 @@ fn behind(row: &RowAnswer) -> Markup {
         0 => format!("/stored/{}", row.pointer),
         part => format!("/stored/{}?part={part}", row.pointer),
     };
-    let label = format!("Body of {}", row.pointer);
+    let label = format!("Body of {}, {}", row.pointer, row.part);
     html! {
         div class="behind" hx-get=(path) hx-trigger="toggle once from:closest details" hx-swap="innerHTML" {
-            @if let Some(body) = &row.body { (parts::body(body, &label)) }
+            @if let Some(body) = &row.body { h3 { "What the timeline has kept" } (parts::body(body, &label)) }
             p { a href=(path) { "Full message, raw webhook and difference" } }
         }
     }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::http::answer;
 use crate::http::console::parts;
-use crate::http::console::stored::difference::{Change, FIELDS_MAX, Field};
+use crate::http::console::stored::difference::{Change, Compared as Item, FIELDS_MAX, Field};
 use crate::http::console::stored::{Compared, Step, WebhookBehind, Whole};
 use crate::http::console::words::{self, visible};
 use crate::row::{RowKind, StreamNumber};
@@ -22,36 +22,41 @@ pub(super) fn page(step: &Step, content: &Markup) -> Markup {
             h1 { (title(step)) }
             p class="actions" { a class="button" href=(parts::life_path(&pointer)) { "Timeline of the message" } }
         }
-        section class="card drawer-page" { (content) }
+        section class="card drawer-page" aria-labelledby="full" { h2 id="full" class="hidden" { "Full message" } (content) }
     }
 }
 
 /// The full message, the webhook behind it, and the difference.
 pub(super) fn content(step: &Step) -> Markup {
-    let pointer = answer::pointer(&step.row);
-    let is_webhook = step.row.kind == RowKind::Webhook;
     html! {
-        @if !is_webhook {
-            (original(step, &pointer))
-        }
-        @if let Some(webhook) = &step.webhook { (self::webhook(webhook)) }
+        @if step.row.kind != RowKind::Webhook { (original(step)) }
+        @if let Some(webhook) = &step.webhook { (self::webhook(webhook, &label(step))) }
     }
 }
 
-fn original(step: &Step, pointer: &str) -> Markup {
+/// What a step is, for the names of regions: those of a page differ.
+fn label(step: &Step) -> String {
+    let pointer = answer::pointer(&step.row);
+    match step.row.pointer.part {
+        0 => format!("{} {pointer}", heading(step.row.kind)),
+        part => format!("{} {pointer}, attempt {part}", heading(step.row.kind)),
+    }
+}
+
+fn original(step: &Step) -> Markup {
     let kept = parts::parsed(&step.row.body);
     html! {
         @match &step.original {
             Whole::Body(body) if !body.is_empty() => {
-                h4 { (heading(step.row.kind)) }
-                (parts::body(&parts::parsed(body), &format!("{} {pointer}", heading(step.row.kind))))
+                h3 { (heading(step.row.kind)) }
+                (parts::body(&parts::parsed(body), &label(step)))
             }
             other => {
-                h4 { (heading(step.row.kind)) }
+                h3 { (heading(step.row.kind)) }
                 (why_not(other, step.row.pointer.stream))
                 @if !step.row.body.is_empty() {
                     p class="quiet" { "The timeline has kept this of it:" }
-                    (parts::body(&kept, &format!("{} {pointer}", heading(step.row.kind))))
+                    (parts::body(&kept, &label(step)))
                 }
             }
         }
@@ -87,22 +92,23 @@ fn why_not(whole: &Whole, stream: StreamNumber) -> Markup {
     }
 }
 
-fn webhook(webhook: &WebhookBehind) -> Markup {
+fn webhook(webhook: &WebhookBehind, of: &str) -> Markup {
     let pointer = format!("{}/{}", StreamNumber::Webhooks.name(), webhook.sequence);
+    let label = format!("Raw webhook {pointer}, behind {of}");
     html! {
-        h4 { "Raw webhook " (parts::id(&pointer)) }
+        h3 { "Raw webhook " (parts::id(&pointer)) }
         @match &webhook.body {
-            Whole::Body(body) if !body.is_empty() => { (parts::body(&parts::parsed(body), &format!("Raw webhook {pointer}"))) }
+            Whole::Body(body) if !body.is_empty() => { (parts::body(&parts::parsed(body), &label)) }
             other => { (why_not(other, StreamNumber::Webhooks)) }
         }
         @if let Some(compared) = &webhook.compared {
-            h4 { "What today's parser makes of it" }
-            (difference(compared))
+            h3 { "What today's parser makes of it" }
+            (difference(compared, of))
         }
     }
 }
 
-fn difference(compared: &Compared) -> Markup {
+fn difference(compared: &Compared, of: &str) -> Markup {
     let items = &compared.difference.items;
     let are_same = !items.is_empty() && items.iter().all(|item| item.change == Change::Same);
     html! {
@@ -117,7 +123,7 @@ fn difference(compared: &Compared) -> Markup {
                     li {
                         strong { (words::kind(item.kind)) } " "
                         @if !item.event_id.is_empty() { (parts::id(&item.event_id)) " " }
-                        (change(&item.change, compared))
+                        (change(item, compared, of))
                     }
                 }
             }
@@ -127,23 +133,23 @@ fn difference(compared: &Compared) -> Markup {
     }
 }
 
-fn change(change: &Change, compared: &Compared) -> Markup {
+fn change(item: &Item, compared: &Compared, of: &str) -> Markup {
     html! {
-        @match change {
+        @match &item.change {
             Change::Same => { span class="chip good" { span aria-hidden="true" { "✓" } " no difference" } }
             Change::NotMade => { span class="chip bad" { "was published, and is not made any more" } }
             Change::Refused(reason) => { span class="chip bad" { "refused" } " " (visible(reason)) }
             Change::NotPublished if compared.is_processed == Some(false) => { "will be published: the normalizer has not processed the webhook yet" }
             Change::NotPublished if compared.left_out > 0 => { span class="chip neutral" { "not compared" } }
             Change::NotPublished => { span class="chip open" { "new" } " It was not published. " code { "imchannel replay webhooks" } " can publish it." }
-            Change::Fields(fields) => { span class="chip open" { "differs" } (self::fields(fields)) }
+            Change::Fields(fields) => { span class="chip open" { "differs" } (self::fields(fields, &format!("Fields that differ in {} {}, behind {of}", item.kind, item.event_id))) }
         }
     }
 }
 
-fn fields(fields: &[Field]) -> Markup {
+fn fields(fields: &[Field], label: &str) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Fields that differ" {
+        div class="scroll" tabindex="0" role="region" aria-label=(label) {
             table {
                 thead { tr { th scope="col" { "Field" } th scope="col" { "Published" } th scope="col" { "Today" } } }
                 tbody {
