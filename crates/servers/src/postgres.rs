@@ -88,6 +88,27 @@ impl PostgresServer {
         let _ = self.child.wait().await;
     }
 
+    /// Writes a file into its data, such as `pg_hba.conf`, that only the server can read.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_file(&self, name: &str, text: &str) -> std::io::Result<()> {
+        let path = self.cluster.data().join(name);
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        if let Some((user, group)) = self.cluster.user {
+            chown(&path, Some(user), Some(group))?;
+        }
+        Ok(())
+    }
+
+    /// Makes it read its configuration again, which takes a moment.
+    pub async fn reload(&self) {
+        if let Some(pid) = self.child.id() {
+            program::signal(pid, "HUP").await;
+        }
+    }
+
     /// URL of a database for clients. The database `postgres` is there.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)

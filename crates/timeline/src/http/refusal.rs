@@ -160,7 +160,7 @@ impl From<StoreError> for Refusal {
             tracing::error!(function = "timeline", "cannot answer a request: {error}{turn}");
         }
         match error.fault() {
-            StoreFault::Unavailable | StoreFault::Full => {
+            StoreFault::Unavailable | StoreFault::Full | StoreFault::Refused => {
                 Self::Unavailable("the store does not answer; the log of timeline says why".to_owned())
             }
             StoreFault::Damaged => Self::Damaged,

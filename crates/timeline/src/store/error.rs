@@ -11,11 +11,13 @@ pub enum StoreFault {
     Full,
     /// What it holds cannot be read.
     Damaged,
+    /// It does not accept the user, the password, the certificate or a statement: an operator must change that.
+    Refused,
 }
 
 impl StoreFault {
     /// Every fault.
-    pub const ALL: [Self; 3] = [Self::Unavailable, Self::Full, Self::Damaged];
+    pub const ALL: [Self; 4] = [Self::Unavailable, Self::Full, Self::Damaged, Self::Refused];
 
     /// Its name in labels.
     pub const fn name(self) -> &'static str {
@@ -23,6 +25,7 @@ impl StoreFault {
             Self::Unavailable => "unavailable",
             Self::Full => "full",
             Self::Damaged => "damaged",
+            Self::Refused => "refused",
         }
     }
 }
@@ -52,7 +55,7 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         match self.fault {
             StoreFault::Unavailable | StoreFault::Full => true,
-            StoreFault::Damaged => false,
+            StoreFault::Damaged | StoreFault::Refused => false,
         }
     }
 }

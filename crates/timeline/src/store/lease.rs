@@ -3,39 +3,35 @@
 use std::any::Any;
 use std::fmt;
 
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// The right to read a stream, given back when it is dropped. It saves work and does not protect rows: a batch that two
 /// readers store is stored once.
 pub struct Lease {
-    /// What holds it; `None` for a store that only this process can use.
-    held: Option<(Box<dyn Any + Send + Sync>, oneshot::Receiver<()>)>,
+    /// What gives it back. None for the only process of a store.
+    _holder: Option<Box<dyn Any + Send + Sync>>,
+    ended: CancellationToken,
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("may_be_lost", &self.held.is_some()).finish()
+        f.debug_struct("Lease").field("is_lost", &self.ended.is_cancelled()).finish_non_exhaustive()
     }
 }
 
 impl Lease {
-    /// The lease of a store that only this process can use.
+    /// The lease of a store that only this process can use. It is never lost.
     pub fn always() -> Self {
-        Self { held: None }
+        Self { _holder: None, ended: CancellationToken::new() }
     }
 
-    /// A lease that `holder` has until `ended` is notified or closed.
-    pub(crate) fn until(holder: Box<dyn Any + Send + Sync>, ended: oneshot::Receiver<()>) -> Self {
-        Self { held: Some((holder, ended)) }
+    /// A lease until `ended` is canceled. `holder` gives it back when it is dropped.
+    pub(crate) fn until(holder: Box<dyn Any + Send + Sync>, ended: CancellationToken) -> Self {
+        Self { _holder: Some(holder), ended }
     }
 
-    /// Returns when another process may have the right; never for [`Self::always`].
-    pub async fn lost(&mut self) {
-        match &mut self.held {
-            Some((_, ended)) => {
-                let _ = ended.await;
-            }
-            None => std::future::pending().await,
-        }
+    /// Returns when another process may have the right. It can be canceled.
+    pub async fn lost(&self) {
+        self.ended.cancelled().await;
     }
 }

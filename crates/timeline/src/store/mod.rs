@@ -13,6 +13,7 @@ pub mod audit;
 pub mod error;
 pub mod lease;
 pub mod postgres;
+pub mod shared;
 pub mod sqlite;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ use crate::rules::{DueOrder, Expectation, Judged, RuleName, Settlement};
 use crate::store::audit::{AuditEntry, AuditQuery, Audited};
 pub use crate::store::error::StoreError;
 pub use crate::store::lease::Lease;
+pub use crate::store::shared::SharedStore;
 
 /// Most rows of a batch.
 pub const BATCH_ROWS_MAX: usize = 4096;
@@ -278,9 +280,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Bytes that it takes on the disk.
     fn size(&self) -> Answer<'_, u64>;
 
-    /// The right to read a stream; `None` while another process that shares the store has it.
-    fn lease(&self, _stream: StreamNumber) -> Answer<'_, Option<Lease>> {
-        Box::pin(async { Ok(Some(Lease::always())) })
+    /// What it does for the processes that share it; `None` if only this one can use it.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
     }
 
     /// Adds an entry to the audit log, and returns its number. Numbers and control characters in its texts are replaced.

@@ -50,15 +50,22 @@ async fn new_rows<'a>(
     Ok(batch.rows.iter().filter(|new| known.insert(Place::of(&new.row))).collect())
 }
 
-/// Whether rows may be stored already: only then is it worth a look. Positions outlive rows, so that nothing is stored of a
-/// stream without one.
+/// Whether a row with a sequence of the batch is stored: only then is it worth a look at each.
 async fn may_be_stored(transaction: &Transaction<'_>, batch: &Batch) -> Result<bool, StoreError> {
-    let query = "SELECT stream, created_at, sequence, stored_at FROM positions WHERE stream = $1";
-    let found = transaction.query_opt(query, &[&of_stream(batch.position.stream)]).await?;
-    let Some(known) = found.as_ref().map(columns::position).transpose()?.flatten() else { return Ok(false) };
-    // The rows of a stream that was created again may have been stored before those of its successor.
-    Ok(nanoseconds(known.created_at) != nanoseconds(batch.position.created_at)
-        || batch.rows.iter().any(|new| new.row.pointer.sequence <= known.sequence))
+    let (Some(first), Some(last)) = (sequences(batch).min(), sequences(batch).max()) else {
+        return Ok(false);
+    };
+    let times = || batch.rows.iter().map(|new| nanoseconds(new.row.stored_at));
+    let (Some(since), Some(until)) = (times().min(), times().max()) else { return Ok(false) };
+    let query = "SELECT FROM rows WHERE stream = $1 AND sequence >= $2 AND sequence <= $3
+        AND stored_at >= $4 AND stored_at <= $5 LIMIT 1";
+    let stream = of_stream(batch.position.stream);
+    let found = transaction.query_opt(query, &[&stream, &first, &last, &since, &until]).await?;
+    Ok(found.is_some())
+}
+
+fn sequences(batch: &Batch) -> impl Iterator<Item = i64> + '_ {
+    batch.rows.iter().map(|new| of_sequence(new.row.pointer.sequence))
 }
 
 async fn stored_places(

@@ -32,7 +32,8 @@ pub(super) fn of_sequence(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
-fn sequence(stored: i64) -> u64 {
+/// The sequence of a stored number.
+pub(super) fn sequence(stored: i64) -> u64 {
     u64::try_from(stored).unwrap_or(0)
 }
 

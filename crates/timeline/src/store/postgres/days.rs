@@ -88,6 +88,8 @@ pub(super) async fn drop_before(client: &mut Client, before: Timestamp) -> Resul
                 continue;
             }
             let transaction = client.transaction().await?;
+            // While it waits for one long look-up, every other look-up would wait for it.
+            transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
             lock::wait(&transaction, Lock::Write).await?;
             // Another replica may have dropped it since.
             if exists(&transaction, &name).await? {

@@ -36,8 +36,14 @@ pub(super) async fn wait(transaction: &Transaction<'_>, lock: Lock) -> Result<()
     Ok(())
 }
 
-/// Takes a lock, if it is free, until the connection ends.
+/// Takes a lock, if it is free, until it is given back or the connection ends.
 pub(super) async fn take(client: &Client, lock: Lock) -> Result<bool, StoreError> {
     let row = client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&CLASS, &lock.number()]).await?;
     Ok(row.try_get(0)?)
+}
+
+/// Gives back a lock that [`take`] took.
+pub(super) async fn give_back(client: &Client, lock: Lock) -> Result<(), StoreError> {
+    client.execute("SELECT pg_advisory_unlock($1, $2)", &[&CLASS, &lock.number()]).await?;
+    Ok(())
 }

@@ -3,30 +3,38 @@
 //! | table | what is in it |
 //! |---|---|
 //! | `rows`, `ids` | rows and the ids by which they are found; one partition a day (UTC), which is dropped whole |
-//! | `positions`, `gaps` | how far each stream is read, and what was missed |
+//! | `positions`, `gaps` | how far each stream is stored, and what was missed |
+//! | `progress` | up to what time each stream is read, for the processes that do not read it |
 //! | `expectations`, `met_files` | what is expected, and what came of files |
 //! | `audit` | the audit log |
 //! | `form` | version of the schema, and a check value of the secret of hashes |
 //!
 //! Everything is in the schema `imchannel_timeline`. A batch is one transaction, so that a crash of either side leaves all
 //! of it or nothing ([`append`]). Times and keys are numbers and bytes, as in the embedded store. It needs a connection of
-//! its own to the server: a pooler that gives each transaction another session loses the leases.
+//! its own to the server: a pooler that gives each transaction another session loses the leases. PostgreSQL 14 is the oldest that has
+//! every setting of the sessions.
 
+mod address;
 mod append;
 mod audit;
 mod columns;
 mod days;
 mod expect;
 mod fault;
+mod leases;
 mod lock;
 mod overdue;
 mod pool;
+mod progress;
 mod read;
 mod schema;
 mod tls;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use tokio_postgres::Client;
 
+use crate::progress::StreamProgress;
 use crate::row::{Keys, LookupKey, RecipientKey, Row, StreamNumber};
 use crate::rules::{Expectation, Judged};
 use crate::store::audit::{AuditEntry, AuditQuery, Audited};
@@ -34,11 +42,11 @@ use crate::store::error::StoreError;
 use crate::store::lease::Lease;
 use crate::store::postgres::columns::nanoseconds;
 use crate::store::postgres::days::Day;
-use crate::store::postgres::lock::Lock;
-use crate::store::postgres::pool::Pool;
+use crate::store::postgres::leases::Leases;
+use crate::store::postgres::pool::{Pool, Purpose};
 use crate::store::{
     Answer, Appended, Batch, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery, Position,
-    SequenceQuery, Store,
+    SequenceQuery, SharedStore, Store,
 };
 
 /// What the check value in the database is the hash of.
@@ -48,6 +56,7 @@ const CHECKED: &str = "check value of the timeline's secret";
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: Pool,
+    leases: Leases,
 }
 
 impl PostgresStore {
@@ -57,77 +66,104 @@ impl PostgresStore {
     /// The server does not answer, the schema is of a later version, or the rows were written with other keys.
     pub async fn open(url: &str, keys: &Keys) -> Result<Self, StoreError> {
         let pool = Pool::new(url)?;
-        schema::migrate(&mut *pool.lend().await?, &keys.id(CHECKED).0).await?;
-        Ok(Self { pool })
+        let mut client = pool.lend(Purpose::Write).await?;
+        let migrated = schema::migrate(&mut client, &keys.id(CHECKED).0).await;
+        client.give_back(migrated)?;
+        Ok(Self { pool, leases: Leases::default() })
+    }
+
+    /// Gives what `answer` finds over a connection for answers.
+    async fn answer<T: Send>(
+        &self,
+        answer: impl for<'c> FnOnce(&'c Client) -> BoxFuture<'c, Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let client = self.pool.lend(Purpose::Answer).await?;
+        let found = answer(&client).await;
+        client.give_back(found)
+    }
+
+    async fn append_batch(&self, batch: Batch) -> Result<Appended, StoreError> {
+        let mut client = self.pool.lend(Purpose::Write).await?;
+        let appended = append::append(&mut client, &batch).await;
+        client.give_back(appended)
+    }
+
+    async fn publish_progress(&self, progress: StreamProgress) -> Result<(), StoreError> {
+        let client = self.pool.lend(Purpose::Write).await?;
+        let published = progress::publish(&client, &progress).await;
+        client.give_back(published)
     }
 
     async fn expire_before(&self, before: Timestamp) -> Result<Expired, StoreError> {
-        let mut client = self.pool.lend().await?;
-        let remove = "DELETE FROM expectations WHERE since < $1";
-        let expectations = client.execute(remove, &[&nanoseconds(before)]).await?;
-        client.execute("DELETE FROM met_files WHERE since < $1", &[&nanoseconds(before)]).await?;
-        let first_kept = Day::of(before).start().unwrap_or(i64::MIN);
-        client.execute("DELETE FROM gaps WHERE before < $1", &[&first_kept]).await?;
-        let days = days::drop_before(&mut client, before).await?;
-        Ok(Expired { days, expectations: usize::try_from(expectations).unwrap_or(usize::MAX) })
+        let mut client = self.pool.lend(Purpose::Answer).await?;
+        let expired = expire(&mut client, before).await;
+        client.give_back(expired)
     }
+}
 
-    async fn take_lease(&self, stream: StreamNumber) -> Result<Option<Lease>, StoreError> {
-        let (client, ended) = self.pool.connect().await?;
-        let is_taken = lock::take(&client, Lock::Stream(stream)).await?;
-        Ok(is_taken.then(|| Lease::until(Box::new(client), ended)))
-    }
+async fn expire(client: &mut Client, before: Timestamp) -> Result<Expired, StoreError> {
+    let remove = "DELETE FROM expectations WHERE since < $1";
+    let expectations = client.execute(remove, &[&nanoseconds(before)]).await?;
+    client.execute("DELETE FROM met_files WHERE since < $1", &[&nanoseconds(before)]).await?;
+    let first_kept = Day::of(before).start().unwrap_or(i64::MIN);
+    client.execute("DELETE FROM gaps WHERE before < $1", &[&first_kept]).await?;
+    let days = days::drop_before(client, before).await?;
+    Ok(Expired { days, expectations: usize::try_from(expectations).unwrap_or(usize::MAX) })
 }
 
 impl Store for PostgresStore {
     fn positions(&self) -> Answer<'_, Vec<Position>> {
-        Box::pin(async move { read::positions(&*self.pool.lend().await?).await })
+        Box::pin(self.answer(|client| Box::pin(read::positions(client))))
     }
 
     fn append(&self, batch: Batch) -> Answer<'_, Appended> {
-        Box::pin(async move { append::append(&mut *self.pool.lend().await?, &batch).await })
+        Box::pin(self.append_batch(batch))
     }
 
     fn find(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
-        Box::pin(async move { read::find(&*self.pool.lend().await?, &keys, limit).await })
+        Box::pin(self.answer(move |client| Box::pin(async move { read::find(client, &keys, limit).await })))
     }
 
     fn find_brief(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
-        Box::pin(async move {
-            let mut found = read::find(&*self.pool.lend().await?, &keys, limit).await?;
-            found.rows.iter_mut().for_each(|row| row.body = String::new());
-            Ok(found)
-        })
+        Box::pin(self.answer(move |client| {
+            Box::pin(async move {
+                let mut found = read::find(client, &keys, limit).await?;
+                found.rows.iter_mut().for_each(|row| row.body = String::new());
+                Ok(found)
+            })
+        }))
     }
 
     fn by_sequence(&self, query: SequenceQuery) -> Answer<'_, Vec<Row>> {
-        Box::pin(async move { read::by_sequence(&*self.pool.lend().await?, &query).await })
+        Box::pin(self.answer(move |client| Box::pin(async move { read::by_sequence(client, &query).await })))
     }
 
     fn met_files(&self, files: Vec<LookupKey>) -> Answer<'_, Vec<MetFile>> {
-        Box::pin(async move { overdue::met_files(&*self.pool.lend().await?, &files).await })
+        Box::pin(self.answer(move |client| Box::pin(async move { overdue::met_files(client, &files).await })))
     }
 
     fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>> {
-        Box::pin(async move { read::of_recipient(&*self.pool.lend().await?, recipient, &listing).await })
+        Box::pin(self.answer(move |client| {
+            Box::pin(async move { read::of_recipient(client, recipient, &listing).await })
+        }))
     }
 
     fn beginnings(&self, channel: Option<String>, listing: Listing) -> Answer<'_, Vec<Row>> {
-        Box::pin(
-            async move { read::beginnings(&*self.pool.lend().await?, channel.as_deref(), &listing).await },
-        )
+        Box::pin(self.answer(move |client| {
+            Box::pin(async move { read::beginnings(client, channel.as_deref(), &listing).await })
+        }))
     }
 
     fn overdue(&self, query: OverdueQuery) -> Answer<'_, Vec<Expectation>> {
-        Box::pin(async move { overdue::overdue(&*self.pool.lend().await?, &query).await })
+        Box::pin(self.answer(move |client| Box::pin(async move { overdue::overdue(client, &query).await })))
     }
 
     fn overdue_counts(&self, judged: Vec<Judged>) -> Answer<'_, Vec<OverdueCount>> {
-        Box::pin(async move { overdue::counts(&*self.pool.lend().await?, &judged).await })
+        Box::pin(self.answer(move |client| Box::pin(async move { overdue::counts(client, &judged).await })))
     }
 
     fn gaps(&self, limit: usize) -> Answer<'_, Gaps> {
-        Box::pin(async move { read::gaps(&*self.pool.lend().await?, limit).await })
+        Box::pin(self.answer(move |client| Box::pin(read::gaps(client, limit))))
     }
 
     fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {
@@ -135,23 +171,45 @@ impl Store for PostgresStore {
     }
 
     fn size(&self) -> Answer<'_, u64> {
-        Box::pin(async move { read::size(&*self.pool.lend().await?).await })
+        Box::pin(self.answer(|client| Box::pin(read::size(client))))
     }
 
     fn record(&self, entry: AuditEntry) -> Answer<'_, u64> {
         let entry = entry.cleaned();
-        Box::pin(async move { audit::add(&*self.pool.lend().await?, &entry).await })
+        Box::pin(self.answer(move |client| Box::pin(async move { audit::add(client, &entry).await })))
     }
 
     fn audit(&self, query: AuditQuery) -> Answer<'_, Vec<Audited>> {
-        Box::pin(async move { audit::list(&*self.pool.lend().await?, query).await })
+        Box::pin(self.answer(move |client| Box::pin(audit::list(client, query))))
     }
 
     fn expire_audit(&self, before: Timestamp) -> Answer<'_, usize> {
-        Box::pin(async move { audit::expire(&*self.pool.lend().await?, before).await })
+        Box::pin(self.answer(move |client| Box::pin(audit::expire(client, before))))
     }
 
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        Some(self)
+    }
+}
+
+impl SharedStore for PostgresStore {
     fn lease(&self, stream: StreamNumber) -> Answer<'_, Option<Lease>> {
-        Box::pin(self.take_lease(stream))
+        Box::pin(self.leases.take(&self.pool, stream))
+    }
+
+    fn publish(&self, progress: StreamProgress) -> Answer<'_, ()> {
+        Box::pin(self.publish_progress(progress))
+    }
+
+    fn published(&self, stream: StreamNumber) -> Answer<'_, Option<StreamProgress>> {
+        Box::pin(self.answer(move |client| Box::pin(progress::published(client, stream))))
+    }
+
+    fn rows_after(&self, stream: StreamNumber, sequence: u64, limit: usize) -> Answer<'_, Vec<Row>> {
+        Box::pin(self.answer(move |client| Box::pin(progress::rows_after(client, stream, sequence, limit))))
+    }
+
+    fn condition(&self) -> Result<(), String> {
+        self.pool.condition()
     }
 }

@@ -31,6 +31,7 @@ CREATE INDEX ON ids (key, stored_at);
 CREATE TABLE positions (
   stream int2 PRIMARY KEY, created_at int8 NOT NULL, sequence int8 NOT NULL, stored_at int8 NOT NULL
 );
+CREATE TABLE progress (stream int2 PRIMARY KEY, sequence int8 NOT NULL, read_until int8, behind int8 NOT NULL);
 CREATE TABLE gaps (
   stream int2 NOT NULL, first int8 NOT NULL, last int8 NOT NULL, after int8, before int8 NOT NULL,
   PRIMARY KEY (stream, before, first)
@@ -102,5 +103,5 @@ async fn apply(transaction: &Transaction<'_>, stored: i32, check: &[u8]) -> Resu
 }
 
 fn refused(text: &str) -> StoreError {
-    StoreError::new(StoreFault::Damaged, text, None)
+    StoreError::new(StoreFault::Refused, text, None)
 }

@@ -1,19 +1,23 @@
-//! TLS to PostgreSQL: rustls with ring and the system's root certificates. `sslmode` in the URL decides whether it is used. A
-//! server whose certificate is not valid for the host of the URL is refused in every mode that uses TLS.
+//! TLS to PostgreSQL: rustls with ring, and the certificates of the authorities that may sign the server's. A server whose
+//! certificate is not valid for the host of the URL is refused. Whether TLS is used is left to [`super::address`].
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as RustlsStream;
+
+use crate::store::error::{StoreError, StoreFault};
 
 /// Makes TLS connections.
 #[derive(Clone)]
@@ -26,18 +30,48 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS with the system's root certificates, or those of `SSL_CERT_FILE`. Certificates that cannot be read are left out:
-    /// without the right one the connection is refused, and says so.
+    /// TLS with the authorities of a PEM file, or without one with those of the system (or of `SSL_CERT_FILE`).
     ///
     /// # Errors
-    /// The versions of TLS are not supported by the provider.
-    pub(super) fn new() -> Result<Self, rustls::Error> {
+    /// The file cannot be read or has no certificate.
+    pub(super) fn new(file: Option<&Path>) -> Result<Self, StoreError> {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        match file {
+            // Certificates of the system that cannot be read are left out: without the right one the connection is refused,
+            // and the error says so.
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+            Some(file) => {
+                for certificate in read(file)? {
+                    roots.add(certificate).map_err(|error| unusable(file, Some(Box::new(error))))?;
+                }
+            }
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok(Self(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has the default versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
     }
+}
+
+fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(unusable(file, None)),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(unusable(file, Some(Box::new(error)))),
+    }
+}
+
+fn unusable(file: &Path, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    let file = file.display();
+    let text =
+        format!("sslrootcert of IMCHANNEL_TIMELINE_URL cannot be used: {file} has no certificate in PEM");
+    StoreError::new(StoreFault::Refused, text, source)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {

@@ -20,7 +20,8 @@ pub(super) fn of_sqlite(error: rusqlite::Error, path: &Path) -> StoreError {
             "{path} is damaged; the other days are readable. Keep a copy and move the file away: what the streams still \
              hold of its day is read again at the next start"
         ),
-        StoreFault::Unavailable => {
+        // Nothing of SQLite is refused.
+        StoreFault::Unavailable | StoreFault::Refused => {
             format!(
                 "cannot read or write {path} now; check the disk, its permissions and the log of the system"
             )

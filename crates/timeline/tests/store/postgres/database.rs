@@ -32,6 +32,30 @@ impl Server {
         let postgres = PostgresServer::start(folder.path().to_owned(), args).await.unwrap();
         Self { postgres, _folder: folder }
     }
+
+    /// A client of a database, with all rights.
+    pub(crate) async fn sql(&self, database: &str) -> tokio_postgres::Client {
+        connect(&self.postgres.url(database)).await
+    }
+}
+
+/// A client of the database of a URL.
+pub(crate) async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Waits until there is a value; panics with a text after half a minute.
+pub(crate) async fn eventually<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        if let Some(value) = found().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < until, "timed out: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 /// A database.
@@ -49,11 +73,7 @@ impl Shared {
         let make = async || {
             let server = shared().await;
             let name = format!("t{:016x}", u64::from_le_bytes(random()));
-            let (client, connection) =
-                tokio_postgres::connect(&server.postgres.url("postgres"), tokio_postgres::NoTls)
-                    .await
-                    .unwrap();
-            tokio::spawn(connection);
+            let client = server.sql("postgres").await;
             client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
             let url = server.postgres.url(&name);
             (server, url)

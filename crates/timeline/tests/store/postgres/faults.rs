@@ -3,7 +3,7 @@
 use timeline::row::StreamNumber;
 use timeline::store::error::StoreFault;
 use timeline::store::postgres::PostgresStore;
-use timeline::store::{Batch, Store as _};
+use timeline::store::{Batch, SharedStore as _, Store as _};
 
 use crate::postgres::database::Server;
 use crate::sample::{Sample, batch, event, found, keys, sequences};
@@ -47,7 +47,7 @@ async fn a_server_that_was_restarted_or_killed_loses_nothing_and_has_nothing_twi
     server.postgres.start_again().await.unwrap();
     store.append(rows_of(2)).await.unwrap();
     holds(&store, 2).await;
-    let mut lease = store.lease(StreamNumber::Events).await.unwrap().unwrap();
+    let lease = store.lease(StreamNumber::Events).await.unwrap().unwrap();
     // In the middle of batches.
     let restarts = async {
         for is_killed in [true, false, true] {
@@ -73,7 +73,7 @@ async fn an_error_says_what_to_do_and_no_password() {
     let refused = open("postgres://u:pass-word@127.0.0.1:1/d").await;
     assert_eq!(refused.fault(), StoreFault::Unavailable);
     let wrong = open("postgres://u:pass-word@127.0.0.1:1/d?sslmode=none").await;
-    assert_eq!(wrong.fault(), StoreFault::Damaged);
+    assert_eq!(wrong.fault(), StoreFault::Refused);
     for error in [refused, wrong] {
         assert!(error.to_string().contains("IMCHANNEL_TIMELINE_URL"), "{error}");
         assert!(!format!("{error} {error:?}").contains("pass-word"));
