@@ -23,6 +23,7 @@ pub mod life;
 mod metrics;
 mod observe;
 pub mod observed;
+mod opening;
 pub mod progress;
 pub mod row;
 pub mod rules;
@@ -50,6 +51,7 @@ use crate::http::settings::HttpSettings;
 use crate::metrics::TimelineMetrics;
 use crate::observe::Observer;
 use crate::observed::Observed;
+use crate::row::Keys;
 pub use crate::settings::Settings;
 use crate::store::{Store, Unreadable};
 
@@ -89,15 +91,11 @@ async fn serve(
     metrics: Arc<TimelineMetrics>,
 ) -> anyhow::Result<()> {
     let ServiceContext { bus, stop, .. } = context.clone();
-    let folder = &settings.folder;
-    // Rows may be personal, and the secret is beside them.
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot use the folder {} of the timeline", folder.display()))?;
-    let keys = secret::load(folder, settings.key.as_ref())?;
-    let store = store::open(folder, settings.url.as_ref(), &keys).await?;
+    let keys = keys(&settings)?;
+    let store = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        opened = opening::open(&settings, &keys, &context, &metrics) => opened?,
+    };
     let observer = Observer {
         bus: bus.clone(),
         store: Arc::clone(&store),
@@ -130,6 +128,21 @@ async fn serve(
         HttpServer { drain_delay, addresses, metrics: metrics.port.clone(), ..HttpServer::default() };
     service::http::serve(listener, http::router(state), server, stop, context.grace).await;
     Ok(())
+}
+
+/// The keys of ids and numbers. The folder is not used where a database has the rows and the secret is given.
+fn keys(settings: &Settings) -> anyhow::Result<Keys> {
+    if let (Some(_), Some(secret)) = (&settings.url, &settings.key) {
+        return secret::given(secret);
+    }
+    let folder = &settings.folder;
+    // Rows may be personal, and the secret is beside them.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot use the folder {} of the timeline", folder.display()))?;
+    secret::load(folder, settings.key.as_ref())
 }
 
 /// Streams and buckets that the timeline reads.

@@ -46,6 +46,15 @@ pub fn load(folder: &Path, given: Option<&Secret>) -> anyhow::Result<Keys> {
     )
 }
 
+/// The keys of a given secret, for a store that checks itself whether it is the one that its rows were written with.
+///
+/// # Errors
+/// The secret has another form.
+pub fn given(secret: &Secret) -> anyhow::Result<Keys> {
+    let secret = parse(&String::from_utf8_lossy(secret.expose()), "IMCHANNEL_TIMELINE_KEY")?;
+    Ok(Keys::of_secret(&secret))
+}
+
 fn parse(text: &str, place: &str) -> anyhow::Result<[u8; SECRET_BYTES]> {
     let mut secret = [0; SECRET_BYTES];
     hex::decode_to_slice(text.trim(), &mut secret).map_err(|_| {

@@ -20,7 +20,7 @@ pub static DIR: Setting =
 pub static URL: Setting = Setting::new(
     "timeline-url",
     "",
-    "PostgreSQL that keeps the rows, as postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require; the folder then holds only ids.key",
+    "PostgreSQL that keeps the rows, as postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require; timeline-dir is not needed if timeline-key is given too",
 )
 .secret();
 /// How long rows are kept.
@@ -117,16 +117,20 @@ impl Settings {
     pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let http = HttpSettings::read(reader);
         let times = read_times(reader);
-        let folder = reader.text(&DIR).map(PathBuf::from);
         let url = reader.optional_text(&URL).map(|url| Secret::new(url.into_bytes()));
         let retention = reader.duration(&RETENTION, RETENTION_MIN..=RETENTION_MAX);
         let bodies = read_bodies(reader);
         let key = reader.optional_text(&KEY).map(|key| Secret::new(key.into_bytes()));
         let admin_urls = read_admin_urls(reader);
+        // It is not used where a database has the rows and the secret is given.
+        let folder = match (&url, &key) {
+            (Some(_), Some(_)) => Some(reader.optional_text(&DIR).unwrap_or_default()),
+            _ => reader.text(&DIR),
+        };
         Some(Self {
             http: http?,
             times: times?,
-            folder: folder?,
+            folder: folder?.into(),
             url,
             retention: retention?,
             bodies: bodies?,

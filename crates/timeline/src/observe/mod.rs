@@ -10,6 +10,7 @@ mod floors;
 mod keep;
 mod lane_states;
 mod lanes;
+mod lease;
 mod reader;
 mod rule_settings;
 

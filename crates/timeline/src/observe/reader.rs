@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::extract::Extractor;
 use crate::observe::batch::{Gathered, Last, Place};
+use crate::observe::lease::Turn;
 use crate::observe::{Observer, Shared};
 use crate::row::{IdKind, Row, RowKind, StreamNumber};
 use crate::rules::{self, RuleName, RuleSettings};
@@ -36,13 +37,15 @@ enum Interrupted {
     Store(#[from] StoreError),
     #[error("the stream was created again")]
     CreatedAgain,
+    #[error("the connection to the store that has the right to read it has ended")]
+    LeaseLost,
 }
 
 impl Interrupted {
     fn delay(&self) -> Duration {
         match self {
             Self::Store(error) if !error.is_retryable() => OPERATOR_DELAY,
-            Self::Stream(_) | Self::Store(_) | Self::CreatedAgain => RETRY_DELAY,
+            Self::Stream(_) | Self::Store(_) | Self::CreatedAgain | Self::LeaseLost => RETRY_DELAY,
         }
     }
 }
@@ -60,11 +63,12 @@ fn definition(stream: StreamNumber) -> &'static StreamDefinition {
 /// Reads a stream until the stop.
 pub(super) async fn run(stream: StreamNumber, observer: Observer, shared: Shared) {
     let stop = observer.stop.clone();
+    let mut turn = Turn::new(stream, observer.clone(), shared.clone());
     let mut reader = Reader { stream, observer, shared, last_fault: String::new() };
     loop {
         let interrupted = tokio::select! {
             () = stop.cancelled() => return,
-            interrupted = reader.read() => interrupted,
+            interrupted = read_in_turn(&mut turn, &mut reader) => interrupted,
         };
         let delay = interrupted.delay();
         reader.report(interrupted);
@@ -72,6 +76,21 @@ pub(super) async fn run(stream: StreamNumber, observer: Observer, shared: Shared
             () = stop.cancelled() => return,
             () = tokio::time::sleep(delay) => {}
         }
+    }
+}
+
+/// Reads when no other process does, until something fails.
+async fn read_in_turn(turn: &mut Turn, reader: &mut Reader) -> Interrupted {
+    let lease = loop {
+        match turn.take().await {
+            Ok(Some(lease)) => break lease,
+            Ok(None) => reader.last_fault.clear(),
+            Err(error) => return error.into(),
+        }
+    };
+    tokio::select! {
+        () = turn.keep(&lease) => Interrupted::LeaseLost,
+        interrupted = reader.read() => interrupted,
     }
 }
 

@@ -37,7 +37,7 @@ const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '60s'";
 pub(super) enum Purpose {
     /// Answers.
     Answer,
-    /// Batches, and whatever else changes rows.
+    /// Batches, and all else that changes rows.
     Write,
 }
 
@@ -142,6 +142,10 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connected, StoreError> {
+        self.try_connect().await.inspect_err(|error| self.answering.note(Some(error)))
+    }
+
+    async fn try_connect(&self) -> Result<Connected, StoreError> {
         let (client, connection) = self.config.connect(self.tls.clone()).await?;
         let ended = CancellationToken::new();
         let notify = ended.clone().drop_guard();
