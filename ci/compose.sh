@@ -193,4 +193,18 @@ IMCHANNEL_SECRETS=target/check/secrets IMCHANNEL_CHANNELS=examples/channels.toml
 if grep -n 'compose/example' "$CHECKS/compose.yml"; then fail "compose file: IMCHANNEL_SECRETS does not replace every example secret"; fi
 ok "compose file: IMCHANNEL_SECRETS and IMCHANNEL_CHANNELS replace every example"
 
+: >"$CHECKS/secrets/timeline.url" >"$CHECKS/secrets/timeline.key"
+IMCHANNEL_SECRETS=target/check/secrets "${compose[@]}" --env-file /dev/null -f docker-compose.yml -f deploy/compose/timeline-postgres.yml \
+  config --format json >"$CHECKS/compose-postgres.json"
+"$PYTHON" - "$CHECKS/compose-postgres.json" <<'PYTHON' || fail "deploy/compose/timeline-postgres.yml"
+import json, sys
+
+service = json.load(open(sys.argv[1], encoding="utf-8"))["services"]["timeline"]
+secrets = {secret["source"] for secret in service["secrets"]}
+assert secrets == {"nats-timeline", "timeline-tokens", "timeline-url", "timeline-key"}, secrets
+assert set(service["networks"]) == {"back", "console", "database"}, service["networks"]
+assert service["environment"]["IMCHANNEL_TIMELINE_URL_FILE"] == "/run/secrets/timeline-url"
+PYTHON
+ok "compose file: the timeline in PostgreSQL"
+
 docker info >/dev/null 2>&1 || not_checked "docker compose up: there is no container engine here (ci/documents.sh does it where there is one)"

@@ -39,7 +39,7 @@ ok "kustomize ($(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Ver
 # The Secrets from a folder with the layout of `imchannel secrets generate`. The content does not matter here.
 secrets="$out/secrets"
 mkdir -p "$secrets/nats" "$secrets/redis" "$secrets/channels"
-for file in credential.key media.token timeline.tokens channels/infobip_api_key channels/twilio_token redis/users.acl \
+for file in credential.key media.token timeline.tokens timeline.url timeline.key channels/infobip_api_key channels/twilio_token redis/users.acl \
   redis/{media,sender,provisioner,operator}.password nats/{ingress,normalizer,sender,media,timeline,aicc,provisioner,operator}.nk; do
   printf 'not a secret\n' >"$secrets/$file"
 done
@@ -47,7 +47,7 @@ printf 'NATS_%s_NKEY=U\n' INGRESS NORMALIZER SENDER MEDIA TIMELINE AICC PROVISIO
 if [ -d deploy/compose/example ]; then
   while IFS= read -r file; do
     [ -f "deploy/compose/example/$file" ] || fail "secrets.sh and deploy/compose/example differ about $file"
-  done < <(cd "$secrets" && find . -type f ! -name twilio_token)
+  done < <(cd "$secrets" && find . -type f ! -name twilio_token ! -name timeline.url ! -name timeline.key)
 fi
 deploy/kubernetes/secrets.sh "$secrets" examples/channels.toml >"$out/secrets.yaml" || fail "deploy/kubernetes/secrets.sh"
 

@@ -89,8 +89,18 @@ def two_timelines(m):
     find(m, "StatefulSet", "timeline")["spec"]["replicas"] = 2
 
 
-WRONG = [timeline_on_the_root, two_timelines, claims_that_are_deleted, small_claims, spool_on_the_root, misspelt_probe, wrong_budget, wrong_policy, open_policy, misspelt_setting, missing_key, short_grace, writable_root,
-         misspelt_trigger, wrong_target, misspelt_monitor]
+def timelines_with_their_own_keys(m):
+    for (kind, name), data in m.data.items():
+        if kind == "ConfigMap" and name.startswith("settings-timeline"):
+            data.pop("IMCHANNEL_TIMELINE_KEY_FILE")
+
+
+# With every component.
+WRONG = [claims_that_are_deleted, small_claims, spool_on_the_root, misspelt_probe, wrong_budget, wrong_policy, open_policy,
+         misspelt_setting, missing_key, short_grace, writable_root, misspelt_trigger, wrong_target, misspelt_monitor,
+         timelines_with_their_own_keys]
+# With a timeline that keeps its rows in its folder.
+WRONG_IN_PRODUCTION = [timeline_on_the_root, two_timelines]
 
 
 def check_manifests(folder):
@@ -107,13 +117,14 @@ def check_manifests(folder):
     if found:
         return found
     # Prove that the check can fail: it must find each of these faults.
-    for spoil in WRONG:
-        m = Manifests("everything", copy.deepcopy(documents(folder / "everything.yaml")), copy.deepcopy(secrets), readme)
+    spoils = [("everything", spoil) for spoil in WRONG] + [("production", spoil) for spoil in WRONG_IN_PRODUCTION]
+    for name, spoil in spoils:
+        m = Manifests(name, copy.deepcopy(documents(folder / f"{name}.yaml")), copy.deepcopy(secrets), readme)
         spoil(m)
         if not list(faults(m, known)):
             found.append(f"a manifest that is wrong on purpose passes: {spoil.__name__}")
     if not found:
-        print(f"ok   {len(WRONG)} manifests that are wrong on purpose are refused")
+        print(f"ok   {len(spoils)} manifests that are wrong on purpose are refused")
     return found
 
 

@@ -43,7 +43,9 @@ LEAVES_MAY = {
     "dev": {("sender", "internet", 443)},
 }
 LEAVES_MAY["everything"] = (LEAVES_MAY["production"] | {(who, "telemetry", 4318) for who in SERVICES}
-                            | {("doctor", "internet", 443), ("doctor", "redis", 6379)})
+                            | {("doctor", "internet", 443), ("doctor", "redis", 6379), ("timeline", "postgres", 5432)})
+# What is outside and in no namespace, by its port.
+OUTSIDE = {6379: "redis", 5432: "postgres"}
 
 
 def documents(path):
@@ -298,7 +300,7 @@ def policies_say_what_is_meant(m):
         for peer, port in out:
             if "ipBlock" in peer:
                 cidr = peer["ipBlock"]["cidr"]
-                leaves.add((who, "internet" if cidr in ("0.0.0.0/0", "::/0", "2000::/3") else "redis", port))
+                leaves.add((who, "internet" if cidr in ("0.0.0.0/0", "::/0", "2000::/3") else OUTSIDE.get(port, cidr), port))
             elif "namespaceSelector" in peer:
                 name = next(iter(peer["namespaceSelector"]["matchLabels"]))
                 if name.startswith("imchannel/"):
@@ -433,11 +435,16 @@ def spools_are_kept(m):
 
 
 def timelines_are_kept(m):
-    """The timeline's folder is on a claim of its own, which stays when the pod goes."""
+    """The timeline's folder is on a claim of its own, which stays when the pod goes. In PostgreSQL all replicas have one key."""
     for d in m.workloads:
         c = template(d)["spec"]["containers"][0]
-        folder = m.environment(d, c).get("IMCHANNEL_TIMELINE_DIR")
+        settings = m.environment(d, c)
+        folder = settings.get("IMCHANNEL_TIMELINE_DIR")
         if not folder:
+            continue
+        if "IMCHANNEL_TIMELINE_URL_FILE" in settings:
+            if "IMCHANNEL_TIMELINE_KEY_FILE" not in settings:
+                yield f"{title(d)}: each replica has its own key of the ids"
             continue
         mounts = {v["mountPath"]: v["name"] for v in c.get("volumeMounts", [])}
         claims = [v["metadata"]["name"] for v in d["spec"].get("volumeClaimTemplates", [])]

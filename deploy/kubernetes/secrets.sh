@@ -32,6 +32,10 @@ secret sender-secrets nats.nk="$from/nats/sender.nk" redis.password="$from/redis
 secret media-secrets nats.nk="$from/nats/media.nk" redis.password="$from/redis/media.password" \
   media.token="$from/media.token"
 secret timeline-secrets nats.nk="$from/nats/timeline.nk" timeline.tokens="$from/timeline.tokens"
+# Only components/timeline-postgres reads this one: the database, and the key of the ids that all its timelines have.
+if [ -f "$from/timeline.url" ]; then
+  secret timeline-postgres timeline.url="$from/timeline.url" timeline.key="$from/timeline.key"
+fi
 secret setup-secrets nats.nk="$from/nats/provisioner.nk" redis.password="$from/redis/provisioner.password" \
   credential.key="$from/credential.key" channels.toml="$channels"
 secret doctor-secrets nats.nk="$from/nats/operator.nk" redis.password="$from/redis/operator.password"

@@ -27,6 +27,7 @@ class Elsewhere(Installation):
         self.environment["DOCUMENTS_OBJECTS"] = str(self.folder / "objects.json")
         # What a reader already has: the key of a BSP's account, and secrets if the document does not make them.
         self.environment["API_KEY"] = "a-key-of-a-bsp"
+        self.environment["TIMELINE_URL"] = "postgres://imchannel:PASSWORD@db.example/imchannel"
         if not any(re.search(r"secrets generate (/here/)?secrets", text) for text in self.texts):
             self.imchannel("secrets", "generate", "secrets")
 
