@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::observe::{Observer, Shared};
-use crate::row::{Row, StreamNumber};
+use crate::row::StreamNumber;
 use crate::store::{Lease, SharedStore, StoreError};
 
 /// Interval of asking for the right to read, and of publishing and following how far a stream is read.
@@ -36,11 +36,12 @@ impl Turn {
     /// Asks for the right to read the stream, and again after each [`INTERVAL`] in which it follows the process that has it.
     /// Returns `None` once it has followed.
     pub(super) async fn take(&mut self) -> Result<Option<Lease>, StoreError> {
-        let Some(store) = self.observer.store.shared() else { return Ok(Some(Lease::always())) };
+        let engine = Arc::clone(&self.observer.store);
+        let Some(store) = engine.shared() else { return Ok(Some(Lease::always())) };
         if let Some(lease) = store.lease(self.stream).await? {
             if !self.is_reader {
                 // What was stored by the other process and not shown here yet.
-                show_rows(store, self.stream, &self.shared, &mut self.shown).await?;
+                self.show_rows(store).await?;
                 let name = self.stream.name();
                 tracing::info!(function = "timeline", "reads {name}: no other timeline of the database does");
             }
@@ -56,7 +57,7 @@ impl Turn {
                 self.shown = None;
             }
             self.followed = Some(published.sequence);
-            show_rows(store, self.stream, &self.shared, &mut self.shown).await?;
+            self.show_rows(store).await?;
             self.shown.get_or_insert(published.sequence);
             self.shared.progress.send_modify(|progress| {
                 let of = progress.of_mut(self.stream);
@@ -88,28 +89,23 @@ impl Turn {
             }
         }
     }
-}
 
-/// Shows the rows that another process has stored since the last time. What is learned of the lanes needs those of commands and
-/// of results, which two processes may read.
-async fn show_rows(
-    store: &dyn SharedStore,
-    stream: StreamNumber,
-    shared: &Shared,
-    shown: &mut Option<u64>,
-) -> Result<(), StoreError> {
-    let Some(after) = *shown else { return Ok(()) };
-    let is_learned_from = matches!(stream, StreamNumber::Commands | StreamNumber::Events);
-    if !is_learned_from && shared.live.receiver_count() == 0 {
-        *shown = None;
-        return Ok(());
+    /// Shows the rows that another process has stored since the last time, and learns from results how long the lanes take.
+    async fn show_rows(&mut self, store: &dyn SharedStore) -> Result<(), StoreError> {
+        let Some(after) = self.shown else { return Ok(()) };
+        if self.stream != StreamNumber::Events && self.shared.live.receiver_count() == 0 {
+            self.shown = None;
+            return Ok(());
+        }
+        let rows = store.rows_after(self.stream, after, SHOWN_ROWS_MAX).await?;
+        if self.stream == StreamNumber::Events {
+            self.shared.lanes.observe_stored(&*self.observer.store, &rows).await?;
+        }
+        for row in rows {
+            self.shown = self.shown.max(Some(row.pointer.sequence));
+            // Without a reader of new rows there is nothing to do.
+            let _ = self.shared.live.send(Arc::new(row));
+        }
+        Ok(())
     }
-    let rows: Vec<Row> = store.rows_after(stream, after, SHOWN_ROWS_MAX).await?;
-    shared.lanes.observe(rows.iter());
-    for row in rows {
-        *shown = (*shown).max(Some(row.pointer.sequence));
-        // Without a reader of new rows there is nothing to do.
-        let _ = shared.live.send(Arc::new(row));
-    }
-    Ok(())
 }

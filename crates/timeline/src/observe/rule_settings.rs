@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::row::{IdKind, Row, RowKind, StreamNumber};
+use crate::row::{IdKind, LookupKey, Row, RowKind, StreamNumber};
 use crate::rules::{Expectation, LaneTimes, RuleSettings, RuleTimes};
 use crate::store::{End, SequenceQuery, Store, StoreError};
 
@@ -61,6 +61,18 @@ impl Lanes {
         }
     }
 
+    /// Takes results into account that another process has stored: at most [`REREAD_COMMANDS`] of them.
+    pub(super) async fn observe_stored(&self, store: &dyn Store, rows: &[Row]) -> Result<(), StoreError> {
+        let results: Vec<&Row> = rows.iter().filter(|row| is_result(row)).take(REREAD_COMMANDS).collect();
+        if results.is_empty() {
+            return Ok(());
+        }
+        let commands = Commands::of(store, &results).await?;
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.observe(&results, &mut times);
+        Ok(())
+    }
+
     fn settings(&self, times: RuleTimes, channels: &Channels) -> RuleSettings {
         let result_after = self.0.lock().unwrap_or_else(PoisonError::into_inner).result_after();
         let report_after = channels.iter().filter_map(|channel| {
@@ -77,26 +89,41 @@ async fn reread(store: &dyn Store, now: Timestamp) -> Result<LaneTimes, StoreErr
     let stream = StreamNumber::Events;
     let newest = SequenceQuery { stream, after: 0, since, from: End::Newest, limit: REREAD_ROWS };
     let mut results = store.by_sequence(newest).await?;
-    results.retain(|row| row.kind == RowKind::Result && !row.is_replayed);
+    results.retain(is_result);
     // In the order in which they came: the last one counts most.
     results.reverse();
     let mut times = LaneTimes::default();
+    let results: Vec<&Row> = results.iter().collect();
     for results in results.chunks(REREAD_COMMANDS) {
+        Commands::of(store, results).await?.observe(results, &mut times);
+    }
+    Ok(times)
+}
+
+fn is_result(row: &Row) -> bool {
+    row.kind == RowKind::Result && !row.is_replayed
+}
+
+/// The commands of some results, by key and channel.
+struct Commands(HashMap<(LookupKey, String), Row>);
+
+impl Commands {
+    async fn of(store: &dyn Store, results: &[&Row]) -> Result<Self, StoreError> {
         let keys = results.iter().filter_map(|row| row.key(IdKind::Command)).collect();
         let found = store.find_brief(keys, REREAD_COMMAND_ROWS).await?;
-        let commands = found.rows.iter().filter(|row| row.kind == RowKind::Command);
-        let commands: HashMap<_, _> = commands
-            .filter_map(|row| Some(((row.key(IdKind::Command)?, row.channel.as_str()), row)))
-            .collect();
+        let commands = found.rows.into_iter().filter(|row| row.kind == RowKind::Command);
+        let by_key = commands.filter_map(|row| Some(((row.key(IdKind::Command)?, row.channel.clone()), row)));
+        Ok(Self(by_key.collect()))
+    }
+
+    fn observe(&self, results: &[&Row], times: &mut LaneTimes) {
         for result in results {
-            let key = result.key(IdKind::Command);
-            let command = key.and_then(|key| commands.get(&(key, result.channel.as_str())));
-            if let Some(command) = command {
+            let Some(key) = result.key(IdKind::Command) else { continue };
+            if let Some(command) = self.0.get(&(key, result.channel.clone())) {
                 times.observe_pair(command, result);
             }
         }
     }
-    Ok(times)
 }
 
 /// Follows the times until the stop: when the channels change, and at intervals.
