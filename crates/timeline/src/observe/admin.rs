@@ -24,8 +24,10 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most addresses of a name that are asked.
 const ADDRESSES_MAX: usize = 64;
-/// Most ports and names that are asked at the same time.
-const ASKED_AT_ONCE: usize = 16;
+/// Most ports of all names. With the most counters of a port this bounds the memory.
+const PORTS_MAX: usize = 256;
+/// Most ports and names that are asked at the same time. With the largest answer this bounds the memory of answers.
+const ASKED_AT_ONCE: usize = 8;
 
 /// Reads the ports until the stop.
 pub(super) fn follow(urls: AdminUrls, stop: CancellationToken) -> watch::Receiver<Arc<AdminView>> {
@@ -112,6 +114,11 @@ impl Ports {
     /// Takes the addresses of a name. While it cannot be looked up, its known addresses are asked.
     fn take_addresses(&mut self, url: usize, found: Found, now: Timestamp) {
         let nameless = Place { url, address: None };
+        let others = self.known.keys().filter(|place| place.url != url).count();
+        let found = found.and_then(|addresses| match others + addresses.len() > PORTS_MAX {
+            true => Err(format!("all names together have more than {PORTS_MAX} addresses")),
+            false => Ok(addresses),
+        });
         match found {
             Ok(addresses) => {
                 self.known.remove(&nameless);
@@ -263,5 +270,10 @@ mod tests {
         assert!(!ports.view(now(40)).is_partial());
         ports.take_addresses(0, Ok(vec![address(3)]), now(50));
         assert!(!ports.view(now(50)).has_ingress && ports.view(now(50)).is_partial());
+        // More than are asked: those that are known stay.
+        let many = (0..=PORTS_MAX).map(|port| SocketAddr::from(([192, 0, 2, 9], 1000 + port as u16)));
+        ports.take_addresses(0, Ok(many.collect()), now(60));
+        let places: Vec<_> = ports.view(now(60)).ports.into_iter().map(|port| port.address).collect();
+        assert_eq!(places, [None, Some(address(3))]);
     }
 }

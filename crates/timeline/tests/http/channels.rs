@@ -179,6 +179,9 @@ async fn the_pages_show_the_same_and_take_no_text_as_markup() {
     }
     assert!(all.contains(r#"href="/channels/sales""#) && !all.contains("<script>alert"), "{all}");
     assert!(!all.contains("Not everything could be read"), "{all}");
+    let file = page("/channels.csv").await;
+    let sales = file.lines().find(|line| line.starts_with("\"sales\"")).unwrap();
+    assert!(sales.contains("\"sender-1\"") && sales.ends_with("\"3\",\"1\""), "{file}");
     let one = page("/channels/sales").await;
     for part in
         ["Nothing is sent", "wrong password", "before the timeline counted", "/problems?channel=sales"]

@@ -11,9 +11,9 @@ use crate::http::answer::{
     AdminPortAnswer, ChannelAnswer, ChannelsAnswer, LastAnswer, RefusedAnswer, SourcesAnswer,
 };
 use crate::http::console::layout::{self, Section};
-use crate::http::console::parts;
 use crate::http::console::query::{Query, encoded};
 use crate::http::console::words::visible;
+use crate::http::console::{export, parts};
 use crate::http::refusal::Refusal;
 use crate::http::routes::channels;
 use crate::http::state::Shared;
@@ -24,7 +24,10 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
     let content = html! {
         div class="page-head" {
             h1 { "Channels" }
-            p class="actions" { a class="button" href="/v1/channels" { "JSON" } }
+            p class="actions" {
+                a class="button" href="/channels.csv" { "CSV" }
+                a class="button" href="/v1/channels" { "JSON" }
+            }
         }
         (partial(&answer.sources))
         section class="card" aria-label="List" {
@@ -34,6 +37,53 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
         (sources(&answer.sources))
     };
     Ok(layout::page("Channels", Section::Channels, &content))
+}
+
+/// `GET /channels.csv`
+pub(super) async fn csv(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Refusal> {
+    let answer = channels::list(State(shared), uri).await?.0;
+    let names = [
+        "channel",
+        "bsp",
+        "tenant",
+        "paused",
+        "owner",
+        "halted",
+        "waiting",
+        "last_webhook",
+        "last_send",
+        "outcome",
+        "refused_recently",
+        "problems",
+    ];
+    let head = names.map(str::to_owned).to_vec();
+    Ok(export::file("channels", std::iter::once(head).chain(answer.channels.into_iter().map(line))))
+}
+
+/// A line of the file. What was not read is empty.
+fn line(channel: ChannelAnswer) -> Vec<String> {
+    let recent = |refused: &Vec<RefusedAnswer>| refused.iter().map(|of| of.recent).sum::<u64>();
+    let refused = channel.refused.as_ref().map(|refused| recent(refused).to_string());
+    let problems: u64 = channel.problems.iter().map(|of| of.count).sum();
+    let (owner, halted, waiting) = match channel.lane {
+        Some(lane) => (lane.owner, lane.halted.map(|of| of.text), lane.waiting.to_string()),
+        None => Default::default(),
+    };
+    let at = |last: &LastAnswer| last.at.to_string();
+    vec![
+        channel.channel,
+        channel.bsp,
+        channel.tenant,
+        channel.paused.to_string(),
+        owner,
+        halted.unwrap_or_default(),
+        waiting,
+        channel.last_webhook.as_ref().map(at).unwrap_or_default(),
+        channel.last_send.as_ref().map(at).unwrap_or_default(),
+        channel.last_send.map(|last| last.outcome).unwrap_or_default(),
+        refused.unwrap_or_default(),
+        problems.to_string(),
+    ]
 }
 
 fn empty(answer: &ChannelsAnswer) -> Markup {

@@ -48,6 +48,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/problems", get(problems::page))
         .route("/problems.csv", get(problems::csv))
         .route("/channels", get(channels::page))
+        .route("/channels.csv", get(channels::csv))
         .route("/channels/{channel}", get(channel::page))
         .route("/search", post(search::create))
         .route("/searches/{id}", get(search::page))
