@@ -86,7 +86,7 @@ impl AuditEntry {
 /// A recorded entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audited {
-    /// Its number. Numbers grow and none is given twice, so that a hole shows that an entry was removed.
+    /// Its number. Numbers grow and none is given twice: a hole may be an entry that was removed.
     pub number: u64,
     /// What was recorded.
     pub entry: AuditEntry,

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use timeline::extract::{Bodies, Extractor};
 use timeline::http::access::{Access, TokenFile};
 use timeline::http::answer::{AuditAnswer, TimelineAnswer, UnmaskAnswer};
-use timeline::row::StreamNumber;
+use timeline::row::{IdKind, RowKind, StreamNumber};
 use timeline::store::{Batch, NewRow, Position, Store};
 use tokio::time::Instant;
 
@@ -217,6 +217,26 @@ async fn the_pages_offer_and_show_it_to_who_may() {
         assert_eq!(log.status, if may { 200 } else { 403 });
         assert_eq!(text(&log).contains("ticket 4711") && text(&log).contains("COMMANDS/1"), may, "{role}");
     }
+}
+
+#[tokio::test]
+async fn the_form_of_a_life_is_for_its_own_message_and_not_for_all_of_its_webhook() {
+    let (mut stage, _folder) = stage(None, Bodies::Masked).await;
+    let mut webhook = stage.row(RowKind::Webhook, 0);
+    webhook.recipient = None;
+    stage.store(vec![webhook]).await;
+    let of_webhook = stage.link(IdKind::Stored, "WEBHOOKS/1");
+    let mut messages = vec![stage.row(RowKind::Message, 1), stage.row(RowKind::Message, 1)];
+    for (number, message) in messages.iter_mut().enumerate() {
+        message.links = vec![stage.link(IdKind::Message, &format!("in-{number}")), of_webhook.clone()];
+    }
+    stage.store(messages).await;
+    let life = text(&get(&stage, "operator", "/timeline?id=in-1").await);
+    assert!(life.contains("name=\"id\" value=\"EVENTS/2\""), "{life}");
+    let answer: UnmaskAnswer =
+        unmask(&stage, "operator", &json!({"id": "EVENTS/2", "reason": "ticket 4711"})).await.json();
+    let places: Vec<_> = answer.messages.iter().map(|message| message.pointer.as_str()).collect();
+    assert_eq!(places, ["WEBHOOKS/1", "EVENTS/2"]);
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ pub struct AuditAnswer {
 /// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntryAnswer {
-    /// Its number. A hole shows that an entry was removed.
+    /// Its number. A hole may be an entry that was removed.
     pub number: u64,
     /// When.
     pub at: Timestamp,

@@ -34,7 +34,7 @@ pub(super) async fn page(
             h1 { "Audit log" }
             p class="actions" { a class="button" href=(query.on("/v1/audit")) { "JSON" } }
         }
-        p class="quiet" { "Who saw or changed personal data. Entries are kept for 400 days and cannot be changed. Numbers are consecutive: a hole is an entry that was removed." }
+        p class="quiet" { "Who saw or changed personal data. Entries are kept for 400 days and cannot be changed. A hole in their numbers may be an entry that was removed." }
         (filters(&query))
         section class="card" aria-label="Entries" { (table(&answer, &query)) }
     };

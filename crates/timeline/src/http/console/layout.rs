@@ -19,6 +19,8 @@ pub(super) enum Section {
     Channels,
     Live,
     Audit,
+    /// A page with personal data.
+    Unmasked,
     Other,
 }
 
@@ -54,7 +56,7 @@ pub(super) fn page(title: &str, section: Section, content: &Markup) -> Response 
                 a class="skip" href="#content" { "Skip to content" }
                 (header(section))
                 main id="content" tabindex="-1" { (content) }
-                footer class="foot" { p { "imchannel " (version::NUMBER) " · Numbers and texts are masked. Times are UTC" span class="local-zone" {} "." } }
+                footer class="foot" { p { "imchannel " (version::NUMBER) " · " @if section != Section::Unmasked { "Numbers and texts are masked. " } "Times are UTC" span class="local-zone" {} "." } }
                 // The script says here what was copied.
                 div id="said" role="status" aria-live="polite" class="said" {}
             }

@@ -202,7 +202,7 @@ fn body(life: &LifeAnswer, asked: &str, is_one_of_several: bool) -> Markup {
                 (step::step(row, &notes_of(life, index)))
             }
         }
-        (unmask::form(pointer))
+        (unmask::form(life))
     }
 }
 

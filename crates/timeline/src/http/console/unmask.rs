@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use crate::http::access::require::Unmasker;
 use crate::http::access::{Role, current};
-use crate::http::answer::{UnmaskAnswer, UnmaskRequest, UnmaskedAnswer};
+use crate::http::answer::{LifeAnswer, UnmaskAnswer, UnmaskRequest, UnmaskedAnswer};
 use crate::http::console::form;
 use crate::http::console::layout::{self, Section};
 use crate::http::console::parts;
@@ -17,10 +17,14 @@ use crate::http::console::words::{self, visible};
 use crate::http::refusal::Refusal;
 use crate::http::routes::unmask::{self, REASON_CHARS_MAX};
 use crate::http::state::Shared;
+use crate::row::RowKind;
 
-/// The form in a life, whose first row has that pointer. Nothing for a user who may not.
-pub(super) fn form(pointer: &str) -> Markup {
+/// The form in a life. Nothing for a user who may not.
+pub(super) fn form(life: &LifeAnswer) -> Markup {
     let may = current::signed_in().is_some_and(|who| who.user.role >= Role::Unmask);
+    // The place of a webhook would show every message that it holds.
+    let row = life.rows.iter().find(|row| row.kind != RowKind::Webhook.name()).or(life.rows.first());
+    let pointer = row.map_or("", |row| row.pointer.as_str());
     let id = format!("reason-{}", pointer.replace('/', "-"));
     html! {
         @if may {
@@ -44,11 +48,13 @@ pub(super) async fn create(
     let fields = form::read(body).await?;
     let request = UnmaskRequest { id: fields.get("id").to_owned(), reason: fields.get("reason").to_owned() };
     let answer = unmask::show(&shared, &actor, &request).await?;
-    Ok(layout::page("Numbers and texts", Section::Other, &content(&answer)))
+    // An id that is not shown whole does not belong into an address.
+    let first = answer.messages.first().map_or("", |first| first.pointer.as_str());
+    let back = parts::life_path(if answer.id == request.id { &answer.id } else { first });
+    Ok(layout::page("Numbers and texts", Section::Unmasked, &content(&answer, &back)))
 }
 
-fn content(answer: &UnmaskAnswer) -> Markup {
-    let back = answer.messages.first().map_or("/".to_owned(), |first| parts::life_path(&first.pointer));
+fn content(answer: &UnmaskAnswer, back: &str) -> Markup {
     html! {
         div class="page-head" {
             h1 { "Numbers and texts" }
