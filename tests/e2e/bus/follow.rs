@@ -38,9 +38,14 @@ impl Stream {
     }
 
     async fn store(&mut self, count: u64) {
+        self.store_of(count, PAYLOAD_BYTES).await;
+    }
+
+    /// Stores messages of a size.
+    async fn store_of(&mut self, count: u64, bytes: usize) {
         let bsp = bsp::registry::find("infobip").unwrap().profile().id;
         let subject = Subject::Event(EventKind::Report, bsp, ChannelId::parse("channel-0").unwrap());
-        let payload = vec![b'x'; PAYLOAD_BYTES].into();
+        let payload = vec![b'x'; bytes].into();
         for _ in 0..count {
             self.stored += 1;
             let id = self.stored.to_string();
@@ -152,4 +157,30 @@ async fn a_slow_reader_is_not_sent_the_whole_stream() {
     assert!(info.config.durable_name.is_none());
     assert!(info.num_pending > COUNT / 2, "{} of {COUNT} are not sent", info.num_pending);
     take(&mut followed, 2..=COUNT).await;
+}
+
+/// The server would send up to 32 MiB ahead of a reader that has read much before it stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stops_after_much_was_read_is_not_sent_more_than_its_window() {
+    const SENT_AHEAD_MAX: u64 = 9 * 1024 * 1024;
+    const BIG_BYTES: usize = 60_000;
+    const BIG_COUNT: u64 = 1_000;
+    const READ: u64 = 600;
+    let mut stream = Stream::start().await;
+    stream.store_of(BIG_COUNT, BIG_BYTES).await;
+    let mut followed = stream.follow(FollowOptions::default());
+    take(&mut followed, 1..=READ).await;
+    let before = std::cell::Cell::new(0);
+    let sent = eventually("the server sends no more", || async {
+        let name = stream.consumers().await.pop()?;
+        let consumer: jetstream::consumer::PushConsumer =
+            stream.operator.get_consumer_from_stream(name, EVENTS.name).await.ok()?;
+        let sent = consumer.cached_info().delivered.stream_sequence;
+        (before.replace(sent) == sent && sent > READ).then_some(sent)
+    })
+    .await;
+    let ahead = (sent - READ) * BIG_BYTES as u64;
+    assert!(ahead <= SENT_AHEAD_MAX, "{ahead} bytes were sent ahead");
+    take(&mut followed, READ + 1..=BIG_COUNT).await;
+    assert_eq!(stream.secured.refusals(), Vec::<String>::new());
 }

@@ -1,7 +1,8 @@
 //! Follows a stream for an observer that must not be able to disturb anyone: the timeline.
 //!
-//! It reads with a push consumer that is always called [`OBSERVER`] and is not durable, because of what such a reader needs to be
-//! permitted: `CONSUMER.CREATE.{stream}.timeline` and `CONSUMER.DELETE.{stream}.timeline`, in exactly these words.
+//! It reads with a push consumer ([`crate::read::observer`]) that is always called `timeline` and is not durable, because of what
+//! such a reader needs to be permitted: `CONSUMER.CREATE.{stream}.timeline` and `CONSUMER.DELETE.{stream}.timeline`, in exactly these
+//! words.
 //! - A reader whose consumer's name the server chooses ([`crate::read::subscribe`]) needs `CONSUMER.CREATE.{stream}`. The body of such a
 //!   request may still have a name, and then the server changes the consumer of that name, a durable too (seen on 2.9.10). If the subject
 //!   has the name, the server takes no other from the body.
@@ -11,36 +12,25 @@
 //! So only one process can follow a stream. A second one takes the consumer, and the first takes it back after a silence: both read
 //! everything, slowly.
 //!
-//! How much is sent ahead of the reader is bounded by the flow control of NATS: 2 MiB at first, at most 32 MiB. What
-//! the client drops because more messages wait than it holds is a gap, and read again.
+//! How much is sent ahead of the reader is bounded by the flow control of NATS. The server begins with 2 MiB and doubles that with
+//! each answer, up to 32 MiB, and has no setting for it. So a consumer gets few answers (`ANSWERS_MAX`); what it has sent is read, and
+//! a new one continues after it. What the client drops because more messages wait than it holds is a gap, and read again.
 //!
 //! It leaves to others to notice that a stream was made again: its sequences are then lower than the ones asked for.
 
 use std::time::Duration;
 
-use async_nats::header::NATS_LAST_CONSUMER;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, push};
-use async_nats::{Message, StatusCode, Subscriber, jetstream};
-use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::connect::Bus;
-use crate::consume::delivery::Delivery;
 use crate::read::messages::{ReadError, ReadMessage};
-use crate::schema::streams::{OBSERVER, StreamDefinition};
+use crate::read::observer::{Consumer, Step, create};
+use crate::schema::streams::StreamDefinition;
 
-/// Interval of the server's signs of life while there are no messages.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Silence after which the consumer is taken for lost, and a new one is created.
-const SILENCE_MAX: Duration = HEARTBEAT.saturating_mul(3);
-/// How long the server keeps a consumer to whose inbox no client listens.
-const CONSUMER_LIFE: Duration = Duration::from_secs(10);
 /// Pause after a failed attempt to create a consumer.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Header of a sign of life when the server waits for an answer of the flow control: the subject of that answer.
-const STALLED: &str = "Nats-Consumer-Stalled";
 
 /// What is read of a stream.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,32 +42,33 @@ pub struct FollowOptions {
 }
 
 /// The messages of a stream in its order, without end.
-#[derive(Debug)]
 pub struct Followed {
     bus: Bus,
     stream: &'static StreamDefinition,
     options: FollowOptions,
     connections: watch::Receiver<u64>,
-    consumer: Option<Consumer>,
+    source: Source,
+    passed: u64,
     retry_at: Instant,
 }
 
-/// A consumer on the server.
-#[derive(Debug)]
-struct Consumer {
-    inbox: Subscriber,
-    /// Number of the messages that came from it. Each has the next number.
-    came: u64,
-    heard_at: Instant,
+/// Where messages come from.
+enum Source {
+    /// No consumer; one is created at the time of the retry.
+    Missing,
+    /// One is being created. This goes on when [`Followed::next`] is canceled and called again: creating takes two requests, which
+    /// may be longer than the caller waits.
+    Creating(BoxFuture<'static, Result<Consumer, ReadError>>),
+    Consumer(Consumer),
 }
 
-/// What a message of the server means for the reader.
-enum Step {
-    Message(ReadMessage),
-    /// A sign of life.
-    Nothing,
-    /// Messages were lost on their way, or the consumer is gone.
-    Lost,
+impl std::fmt::Debug for Followed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Followed")
+            .field("stream", &self.stream.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Starts to follow a stream. The consumer is created by the first [`Followed::next`].
@@ -87,7 +78,8 @@ pub fn follow(bus: &Bus, stream: &'static StreamDefinition, options: FollowOptio
         stream,
         options,
         connections: bus.connections(),
-        consumer: None,
+        source: Source::Missing,
+        passed: 0,
         retry_at: Instant::now(),
     }
 }
@@ -101,97 +93,43 @@ impl Followed {
     /// tries again after a pause.
     pub async fn next(&mut self) -> Result<ReadMessage, ReadError> {
         loop {
-            let Some(consumer) = &mut self.consumer else {
-                tokio::time::sleep_until(self.retry_at).await;
-                self.connections.mark_unchanged();
-                self.retry_at = Instant::now() + RETRY_PAUSE;
-                self.consumer = Some(self.create().await?);
-                continue;
+            let consumer = match &mut self.source {
+                Source::Consumer(consumer) => consumer,
+                Source::Creating(creating) => {
+                    let created = creating.await;
+                    self.source = Source::Missing;
+                    self.source = Source::Consumer(created?);
+                    continue;
+                }
+                Source::Missing => {
+                    tokio::time::sleep_until(self.retry_at).await;
+                    self.connections.mark_unchanged();
+                    self.retry_at = Instant::now() + RETRY_PAUSE;
+                    self.source =
+                        Source::Creating(Box::pin(create(self.bus.clone(), self.stream, self.options)));
+                    continue;
+                }
             };
-            let silent_at = consumer.heard_at + SILENCE_MAX;
-            let message = tokio::select! {
-                biased;
-                message = consumer.inbox.next() => message,
-                // What was sent between the two connections is lost.
-                _ = self.connections.changed() => None,
-                () = tokio::time::sleep_until(silent_at) => None,
-            };
-            let step = match message {
-                Some(message) => consumer.take(&self.bus, message).await,
-                None => Step::Lost,
-            };
-            match step {
+            match consumer.step(&self.bus, &mut self.connections).await {
                 Step::Message(read) => {
                     self.options.next_sequence = read.delivery.sequence + 1;
                     return Ok(read);
                 }
                 Step::Nothing => {}
-                Step::Lost => self.consumer = None,
+                Step::Passed(sequence) => self.passed = sequence,
+                Step::Lost => self.source = Source::Missing,
+                Step::Drained => {
+                    self.source = Source::Missing;
+                    // This one did not fail.
+                    self.retry_at = Instant::now();
+                }
             }
         }
     }
 
-    async fn create(&self) -> Result<Consumer, ReadError> {
-        let name = self.stream.name;
-        let deliver_subject = self.bus.client.new_inbox();
-        let inbox = self.bus.client.subscribe(deliver_subject.clone()).await;
-        let inbox = inbox.map_err(|error| ReadError::new(name, error))?;
-        // Where a consumer begins cannot be changed. One of an earlier reader may be left; if not, this fails.
-        let _ = self.bus.jetstream.delete_consumer_from_stream(OBSERVER, name).await;
-        let config = push::Config {
-            name: Some(OBSERVER.to_owned()),
-            deliver_subject,
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: self.options.next_sequence.max(1),
-            },
-            headers_only: self.options.headers_only,
-            ack_policy: AckPolicy::None,
-            replay_policy: ReplayPolicy::Instant,
-            flow_control: true,
-            idle_heartbeat: HEARTBEAT,
-            inactive_threshold: CONSUMER_LIFE,
-            num_replicas: 1,
-            memory_storage: true,
-            ..push::Config::default()
-        };
-        let created = self.bus.jetstream.create_consumer_on_stream(config, name).await;
-        created.map_err(|error| ReadError::new(name, error))?;
-        Ok(Consumer { inbox, came: 0, heard_at: Instant::now() })
-    }
-}
-
-impl Consumer {
-    async fn take(&mut self, bus: &Bus, message: Message) -> Step {
-        self.heard_at = Instant::now();
-        match message.status {
-            None => self.take_stored(bus, message),
-            Some(StatusCode::IDLE_HEARTBEAT) => self.take_heartbeat(bus, message).await,
-            Some(_) => Step::Lost,
-        }
-    }
-
-    fn take_stored(&mut self, bus: &Bus, message: Message) -> Step {
-        let message = jetstream::Message { message, context: bus.jetstream.clone() };
-        let Ok((number, pending)) = message.info().map(|info| (info.consumer_sequence, info.pending)) else {
-            return Step::Nothing;
-        };
-        if number != self.came + 1 {
-            return Step::Lost;
-        }
-        self.came = number;
-        Delivery::split(message)
-            .map_or(Step::Nothing, |(delivery, _)| Step::Message(ReadMessage { delivery, pending }))
-    }
-
-    /// Answers the flow control, and compares what was sent with what came.
-    async fn take_heartbeat(&self, bus: &Bus, message: Message) -> Step {
-        let headers = message.headers.unwrap_or_default();
-        let stalled = headers.get(STALLED).map(|subject| subject.as_str().to_owned());
-        if let Some(subject) = message.reply.map(|subject| subject.to_string()).or(stalled) {
-            // A connection that is lost now is noticed by the next message.
-            let _ = bus.client.publish(subject, Bytes::new()).await;
-        }
-        let sent = headers.get(NATS_LAST_CONSUMER).and_then(|number| number.as_str().parse().ok());
-        if sent.is_some_and(|sent: u64| sent != self.came) { Step::Lost } else { Step::Nothing }
+    /// A sequence up to which the stream held no more messages than [`Self::next`] returned, as the server said last; 0 before it said
+    /// so. It says so every two seconds while there are no messages.
+    pub fn passed(&self) -> u64 {
+        self.passed
     }
 }

@@ -6,6 +6,7 @@ mod last;
 pub mod message_store;
 mod merge;
 mod messages;
+mod observer;
 
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};

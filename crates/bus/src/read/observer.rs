@@ -1,0 +1,151 @@
+//! The consumer with which a stream is followed ([`crate::read::follow`]): how it is created, what its messages mean, and how much the
+//! server sends ahead of the reader. It leaves to its user when one is created.
+
+use std::time::Duration;
+
+use async_nats::header::{NATS_LAST_CONSUMER, NATS_LAST_STREAM};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, push};
+use async_nats::{Message, StatusCode, Subscriber, jetstream};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::client::connect::Bus;
+use crate::consume::delivery::Delivery;
+use crate::read::follow::FollowOptions;
+use crate::read::messages::{ReadError, ReadMessage};
+use crate::schema::streams::{OBSERVER, StreamDefinition};
+
+/// Interval of the server's signs of life while there are no messages.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence after which the consumer is taken for lost, and a new one is created.
+const SILENCE_MAX: Duration = HEARTBEAT.saturating_mul(3);
+/// How long the server keeps a consumer to whose inbox no client listens.
+const CONSUMER_LIFE: Duration = Duration::from_secs(10);
+/// Answers to the flow control that one consumer gets. With two the server sends at most 8 MiB ahead of the reader.
+const ANSWERS_MAX: usize = 2;
+/// Silence after which a consumer that gets no more answers has sent what it may, and a new one is created.
+const DRAINED_AFTER: Duration = Duration::from_millis(20);
+/// Header of a sign of life when the server waits for an answer of the flow control: the subject of that answer.
+const STALLED: &str = "Nats-Consumer-Stalled";
+
+/// A consumer on the server.
+pub(super) struct Consumer {
+    inbox: Subscriber,
+    /// Number of the messages that came from it. Each has the next number.
+    came: u64,
+    heard_at: Instant,
+    /// The flow control that was answered last, and how many were.
+    answered: String,
+    answers: usize,
+}
+
+/// What a message of the server means for the reader.
+pub(super) enum Step {
+    Message(ReadMessage),
+    /// A sign of life.
+    Nothing,
+    /// A sign of life of a consumer of which every message came. There is no message up to this sequence that did not come.
+    Passed(u64),
+    /// Messages were lost on their way, or the consumer is gone.
+    Lost,
+    /// The consumer has sent what it may.
+    Drained,
+}
+
+/// Creates the consumer of the stream in the place of an earlier one.
+pub(super) async fn create(
+    bus: Bus,
+    stream: &'static StreamDefinition,
+    options: FollowOptions,
+) -> Result<Consumer, ReadError> {
+    let name = stream.name;
+    let deliver_subject = bus.client.new_inbox();
+    let inbox = bus.client.subscribe(deliver_subject.clone()).await;
+    let inbox = inbox.map_err(|error| ReadError::new(name, error))?;
+    // Where a consumer begins cannot be changed. One of an earlier reader may be left; if not, this fails.
+    let _ = bus.jetstream.delete_consumer_from_stream(OBSERVER, name).await;
+    let config = push::Config {
+        name: Some(OBSERVER.to_owned()),
+        deliver_subject,
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: options.next_sequence.max(1) },
+        headers_only: options.headers_only,
+        ack_policy: AckPolicy::None,
+        replay_policy: ReplayPolicy::Instant,
+        flow_control: true,
+        idle_heartbeat: HEARTBEAT,
+        inactive_threshold: CONSUMER_LIFE,
+        num_replicas: 1,
+        memory_storage: true,
+        ..push::Config::default()
+    };
+    let created = bus.jetstream.create_consumer_on_stream(config, name).await;
+    created.map_err(|error| ReadError::new(name, error))?;
+    Ok(Consumer { inbox, came: 0, heard_at: Instant::now(), answered: String::new(), answers: 0 })
+}
+
+impl Consumer {
+    /// Waits for the next message of the server. It can be canceled while it waits.
+    pub(super) async fn step(&mut self, bus: &Bus, connections: &mut watch::Receiver<u64>) -> Step {
+        let is_last_window = self.answers > ANSWERS_MAX;
+        let silence = if is_last_window { DRAINED_AFTER } else { SILENCE_MAX };
+        let silent_at = self.heard_at + silence;
+        let message = tokio::select! {
+            biased;
+            message = self.inbox.next() => message,
+            // What was sent between the two connections is lost.
+            _ = connections.changed() => return Step::Lost,
+            () = tokio::time::sleep_until(silent_at) => {
+                return if is_last_window { Step::Drained } else { Step::Lost };
+            }
+        };
+        self.heard_at = Instant::now();
+        let Some(message) = message else { return Step::Lost };
+        match message.status {
+            None => self.take_stored(bus, message),
+            Some(StatusCode::IDLE_HEARTBEAT) => self.take_heartbeat(bus, message).await,
+            Some(_) => Step::Lost,
+        }
+    }
+
+    fn take_stored(&mut self, bus: &Bus, message: Message) -> Step {
+        let message = jetstream::Message { message, context: bus.jetstream.clone() };
+        let Ok((number, pending)) = message.info().map(|info| (info.consumer_sequence, info.pending)) else {
+            return Step::Nothing;
+        };
+        if number != self.came + 1 {
+            return Step::Lost;
+        }
+        self.came = number;
+        Delivery::split(message)
+            .map_or(Step::Nothing, |(delivery, _)| Step::Message(ReadMessage { delivery, pending }))
+    }
+
+    /// Answers the flow control, and compares what was sent with what came.
+    async fn take_heartbeat(&mut self, bus: &Bus, message: Message) -> Step {
+        let headers = message.headers.unwrap_or_default();
+        let stalled = headers.get(STALLED).map(|subject| subject.as_str().to_owned());
+        if let Some(subject) = message.reply.map(|subject| subject.to_string()).or(stalled) {
+            self.answer(bus, subject).await;
+        }
+        let number = |name| headers.get(name).and_then(|number| number.as_str().parse::<u64>().ok());
+        match (number(NATS_LAST_CONSUMER), number(NATS_LAST_STREAM)) {
+            (Some(sent), _) if sent != self.came => Step::Lost,
+            (Some(_), Some(passed)) => Step::Passed(passed),
+            _ => Step::Nothing,
+        }
+    }
+
+    /// Answers a flow control, which the server may ask for again, unless the consumer has had its answers.
+    async fn answer(&mut self, bus: &Bus, subject: String) {
+        if subject != self.answered {
+            self.answers += 1;
+            self.answered.clone_from(&subject);
+        }
+        if self.answers <= ANSWERS_MAX {
+            // A connection that is lost now is noticed by the next message.
+            let _ = bus.client.publish(subject, Bytes::new()).await;
+        }
+    }
+}
