@@ -99,7 +99,10 @@ impl Folder {
     /// Removes the files of a day, also those that were moved aside.
     pub(super) fn remove_day(&self, day: Day) -> Result<(), StoreError> {
         let file = day.file();
-        for name in self.names()? {
+        let mut names = self.names()?;
+        // The file before its WAL: without the WAL, it looks damaged to a look-up that opens it at this moment.
+        names.sort_unstable();
+        for name in names {
             if name.starts_with(&file) || name.starts_with(&day.filter()) {
                 self.remove(&self.path.join(name))?;
             }

@@ -72,6 +72,9 @@ impl Writer {
         let mut appended = Appended::default();
         for run in runs(batch) {
             let day = run.day;
+            self.leave_day(run.position.stream, day)?;
+            // Look-ups read the days of the catalog: the file of a new one has its tables before.
+            self.open_day(day)?;
             self.files.catalog.begin_write(&self.files.folder, day)?;
             let stored = self.store(run, &mut appended);
             self.files.catalog.end_write(day);
@@ -80,10 +83,9 @@ impl Writer {
         Ok(appended)
     }
 
+    /// Stores rows in the day that [`Self::open_day`] has opened last.
     fn store(&mut self, run: Run, appended: &mut Appended) -> Result<(), StoreError> {
         let Run { day, mut rows, position, gaps } = run;
-        self.leave_day(position.stream, day)?;
-        self.open_day(day)?;
         if self.may_be_stored(&rows) {
             rows = self.without_stored(day, rows)?;
         }

@@ -5,6 +5,7 @@ mod damage;
 mod filters;
 mod folder;
 mod full_disk;
+mod midnight;
 
 use crate::sqlite::folder::Embedded;
 
