@@ -127,11 +127,6 @@ impl Browser {
         self.get("/url").await.as_str().unwrap().to_owned()
     }
 
-    /// The page's title.
-    pub(crate) async fn title(&self) -> String {
-        self.get("/title").await.as_str().unwrap().to_owned()
-    }
-
     /// The page as HTML.
     pub(crate) async fn source(&self) -> String {
         self.get("/source").await.as_str().unwrap().to_owned()

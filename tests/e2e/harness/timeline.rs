@@ -21,13 +21,23 @@ pub(crate) fn store_folder() -> TempDir {
 impl RunningTimeline {
     /// Starts a timeline that keeps its store in a folder.
     pub(crate) async fn start(installation: &Installation, folder: &TempDir, more: &[(&str, &str)]) -> Self {
+        Self::start_with_admin(installation, folder, more).await.0
+    }
+
+    /// The same, and the address of its probes and metrics.
+    pub(crate) async fn start_with_admin(
+        installation: &Installation,
+        folder: &TempDir,
+        more: &[(&str, &str)],
+    ) -> (Self, String) {
         let folder = folder.path().to_string_lossy().into_owned();
         let mut variables =
             vec![("IMCHANNEL_TIMELINE_DIR", folder.as_str()), ("IMCHANNEL_TIMELINE_LISTEN", "127.0.0.1:0")];
         variables.extend(more.iter().copied());
         let mut program = Program::start("imchannel-timeline", installation, &variables);
+        let admin = program.address_after("probes and metrics on ").await;
         let address = program.address_after("answers on").await;
-        Self { program, url: format!("http://{address}") }
+        (Self { program, url: format!("http://{address}") }, admin)
     }
 
     /// Gets a path: the status, and the body as JSON.

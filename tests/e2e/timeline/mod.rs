@@ -4,5 +4,6 @@ mod channels;
 mod access;
 mod console;
 mod lives;
+mod postgres;
 mod reading;
 mod trace;

@@ -17,9 +17,9 @@ async fn a_day_whose_file_is_being_made_is_not_damaged() {
     let tomorrow = batch([event(2, 86_400).id("m-1")]);
     assert!(store.append(tomorrow.clone()).await.unwrap_err().is_retryable());
     assert_eq!(sequences(&found(&store, "m-1").await), [1]);
-    assert_eq!(store.unreadable(), Vec::<String>::new());
+    assert_eq!(store.unreadable(), Vec::new());
     drop(file);
     store.append(tomorrow).await.unwrap();
     assert_eq!(sequences(&found(&store, "m-1").await), [1, 2]);
-    assert_eq!(store.unreadable(), Vec::<String>::new());
+    assert_eq!(store.unreadable(), Vec::new());
 }
