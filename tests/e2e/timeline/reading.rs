@@ -5,6 +5,7 @@ use bus::provision;
 use bus::streams::{DEADLETTERS, EVENTS, StreamSettings};
 use serde_json::Value;
 
+use crate::harness::slow_bus::{Slow, SlowBus};
 use crate::harness::timeline::{RunningTimeline, store_folder};
 use crate::harness::{Installation, Webhook, eventually};
 
@@ -27,6 +28,20 @@ async fn until_read(timeline: &RunningTimeline, stream: &str, sequence: u64) {
 
 async fn last(installation: &Installation, stream: &'static bus::streams::StreamDefinition) -> u64 {
     bus::read::last_sequence(&installation.bus, stream).await.unwrap()
+}
+
+/// A stream of EVENTS as an operator has it.
+async fn events(installation: &Installation) -> async_nats::jetstream::stream::Stream {
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    async_nats::jetstream::new(client).get_stream(EVENTS.name).await.unwrap()
+}
+
+/// First and last sequence of each range that was missed in EVENTS, as the answer to an id that is stored says.
+async fn missed(timeline: &RunningTimeline, id: &str) -> Vec<(u64, u64)> {
+    let (_, answer) = timeline.get(&format!("/v1/timeline/{id}")).await;
+    let all = answer["missed"].as_array().unwrap();
+    let of_events = all.iter().filter(|missed| missed["stream"] == "EVENTS");
+    of_events.map(|missed| (missed["first"].as_u64().unwrap(), missed["last"].as_u64().unwrap())).collect()
 }
 
 fn rows_of_event(answer: &Value) -> usize {
@@ -94,6 +109,187 @@ async fn a_timeline_that_was_away_too_long_says_what_it_missed() {
     let missed = answer["missed"].as_array().unwrap();
     let of_events = missed.iter().find(|missed| missed["stream"] == "EVENTS").unwrap();
     assert_eq!((of_events["first"].as_u64(), of_events["last"].as_u64()), (Some(2), Some(6)), "{missed:?}");
+}
+
+#[tokio::test]
+async fn a_stream_whose_last_messages_are_gone_is_read_without_a_new_one() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let _normalizer = installation.normalizer().await;
+    let store = store_folder();
+    let post = async |numbers: std::ops::RangeInclusive<usize>| {
+        for number in numbers {
+            report(number).post(ingress.address).await;
+        }
+        installation.until_processed().await;
+    };
+    post(1..=3).await;
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_read(&timeline, "EVENTS", 3).await;
+    timeline.program.kill().await;
+    // The last ones were deleted one by one, and those before are still held.
+    post(4..=6).await;
+    let stream = events(&installation).await;
+    for sequence in [5, 6] {
+        stream.delete_message(sequence).await.unwrap();
+    }
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_read(&timeline, "EVENTS", 6).await;
+    assert_eq!(missed(&timeline, "m-1").await, [(5, 6)]);
+    timeline.program.kill().await;
+    // Everything was purged.
+    post(7..=8).await;
+    stream.purge().await.unwrap();
+    let timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_read(&timeline, "EVENTS", 8).await;
+    assert_eq!(missed(&timeline, "m-1").await, [(5, 6), (7, 8)]);
+    post(9..=9).await;
+    timeline.answer("m-9", "its report", |answer| rows_of_event(answer) == 1).await;
+    assert_eq!(missed(&timeline, "m-1").await, [(5, 6), (7, 8)]);
+}
+
+#[tokio::test]
+async fn what_a_stream_lost_before_the_first_start_is_not_missed() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let _normalizer = installation.normalizer().await;
+    let store = store_folder();
+    for number in 1..=8 {
+        report(number).post(ingress.address).await;
+    }
+    installation.until_processed().await;
+    let stream = events(&installation).await;
+    for sequence in [1, 2, 4, 5, 7] {
+        stream.delete_message(sequence).await.unwrap();
+    }
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_read(&timeline, "EVENTS", 8).await;
+    assert_eq!(missed(&timeline, "EVENTS/3").await, []);
+    timeline.program.kill().await;
+    for number in 9..=12 {
+        report(number).post(ingress.address).await;
+    }
+    installation.until_processed().await;
+    stream.delete_message(10).await.unwrap();
+    let timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_read(&timeline, "EVENTS", 12).await;
+    assert_eq!(missed(&timeline, "EVENTS/3").await, [(10, 10)], "it was there after the first start");
+}
+
+#[tokio::test]
+async fn what_a_stream_lost_after_a_first_start_without_messages_is_missed() {
+    let installation = Installation::start().await;
+    let store = store_folder();
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    eventually("EVENTS is read", || async {
+        let (_, answer) = timeline.get("/v1/problems").await;
+        let of = answer["read_until"].as_array()?.iter().find(|of| of["stream"] == "EVENTS")?.clone();
+        of["until"].is_string().then_some(())
+    })
+    .await;
+    timeline.program.kill().await;
+    let ingress = installation.ingress().await;
+    let _normalizer = installation.normalizer().await;
+    for number in 1..=2 {
+        report(number).post(ingress.address).await;
+    }
+    installation.until_processed().await;
+    events(&installation).await.purge().await.unwrap();
+    report(3).post(ingress.address).await;
+    installation.until_processed().await;
+    let timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_read(&timeline, "EVENTS", 3).await;
+    assert_eq!(missed(&timeline, "EVENTS/3").await, [(1, 2)]);
+}
+
+#[tokio::test]
+async fn a_consumer_that_takes_long_to_create_is_created() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let _normalizer = installation.normalizer().await;
+    report(1).post(ingress.address).await;
+    installation.until_processed().await;
+    // Longer than the interval at which the timeline asks how far an idle stream is.
+    let each = std::time::Duration::from_millis(1500);
+    let slow = Slow { prefix: "$JS.API.CONSUMER.CREATE.EVENTS", each, stall: None };
+    let bus = SlowBus::start(&installation.nats.url(), slow).await;
+    let store = store_folder();
+    let variables = [("IMCHANNEL_NATS_URL", bus.url.as_str())];
+    let timeline = RunningTimeline::start(&installation, &store, &variables).await;
+    timeline.answer("m-1", "its report", |answer| rows_of_event(answer) == 1).await;
+    assert_eq!(bus.handed_on(), 1, "one consumer was created");
+}
+
+/// Waits until EVENTS is read: each of these messages has one report.
+async fn until_each_is_there(installation: &Installation, timeline: &RunningTimeline, numbers: &[usize]) {
+    until_read(timeline, "EVENTS", last(installation, &EVENTS).await).await;
+    for number in numbers {
+        let (_, answer) = timeline.get(&format!("/v1/timeline/m-{number}")).await;
+        assert_eq!(rows_of_event(&answer), 1, "m-{number}: {answer:#}");
+    }
+}
+
+/// Copies a folder with everything in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_was_restored_from_an_older_copy_is_read_again() {
+    let mut installation = Installation::start().await;
+    let store = store_folder();
+    let streams = installation.folder().join("nats").join("jetstream");
+    let backup = installation.folder().join("backup");
+    let post = async |installation: &Installation, numbers: std::ops::RangeInclusive<usize>| {
+        let ingress = installation.ingress().await;
+        let normalizer = installation.normalizer().await;
+        for number in numbers {
+            report(number).post(ingress.address).await;
+        }
+        installation.until_processed().await;
+        normalizer.stop().await;
+        ingress.stop().await;
+    };
+    post(&installation, 1..=2).await;
+    installation.nats.stop().await;
+    copy(&streams, &backup);
+    installation.nats.start_again().await.unwrap();
+    post(&installation, 3..=6).await;
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_read(&timeline, "EVENTS", 6).await;
+    timeline.program.kill().await;
+    installation.nats.stop().await;
+    std::fs::remove_dir_all(&streams).unwrap();
+    copy(&backup, &streams);
+    installation.nats.start_again().await.unwrap();
+    post(&installation, 11..=12).await;
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    timeline.answer("m-12", "its report", |answer| rows_of_event(answer) == 1).await;
+    timeline.program.kill().await;
+    // The stream has more messages now than it had before.
+    post(&installation, 13..=20).await;
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    until_each_is_there(&installation, &timeline, &[1, 2, 6, 11, 12, 13, 20]).await;
+    assert_eq!(missed(&timeline, "m-1").await, []);
+    timeline.program.kill().await;
+    // Restored again, and with as many messages as before when the timeline comes back: the last one is another.
+    installation.nats.stop().await;
+    std::fs::remove_dir_all(&streams).unwrap();
+    copy(&backup, &streams);
+    installation.nats.start_again().await.unwrap();
+    post(&installation, 31..=44).await;
+    let timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    timeline.answer("m-31", "its report", |answer| rows_of_event(answer) == 1).await;
+    until_each_is_there(&installation, &timeline, &[1, 2, 6, 11, 20, 31, 38, 44]).await;
 }
 
 #[tokio::test]

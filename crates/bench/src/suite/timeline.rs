@@ -1,5 +1,6 @@
 //! The timeline's embedded store: rows a second, look-ups over many days, and bytes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -194,6 +195,8 @@ impl Generator {
         let position = Position {
             stream,
             created_at: start(),
+            reading: 0,
+            missed_after: 0,
             sequence: last.row.pointer.sequence,
             stored_at: last.row.stored_at,
         };
@@ -213,8 +216,7 @@ impl Generator {
         let mut result = self.row(RowKind::Result, message, at, 0);
         result.settled.push(settled(RuleName::NoResult, key(Purpose::Command, message), &result.row));
         result.expected.push(expected(RuleName::NoReport, key(Purpose::Message, message), &result.row));
-        let mut attempt = self.row(RowKind::Attempt, message, at, 1);
-        attempt.row.pointer = Pointer { part: 1, ..result.row.pointer };
+        let attempt = self.row(RowKind::Attempt, message, at, 1);
         rows.extend([result, attempt]);
         for report in 1..=3 {
             let mut new = self.row(RowKind::Report, message, sent_at + report * STEP_MILLIS + 5, 0);
@@ -255,7 +257,7 @@ impl Generator {
             summary: "template order_update".to_owned(),
             body: if has_customer { BODY.to_owned() } else { String::new() },
         };
-        NewRow { row, expected: Vec::new(), settled: Vec::new() }
+        NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }
     }
 }
 

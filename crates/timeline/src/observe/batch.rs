@@ -3,75 +3,77 @@
 use bus::Delivery;
 use jiff::Timestamp;
 
-use crate::row::StreamNumber;
+use crate::row::Row;
 use crate::store::{BATCH_ROWS_MAX, Batch, Gap, NewRow, Position};
 
 /// Most rows that one message makes: a result, and its attempts.
 const ROWS_OF_MESSAGE_MAX: usize = 16;
-
-/// Where a reader is in its stream.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) stream: StreamNumber,
-    /// When the stream was created.
-    pub(super) created_at: Timestamp,
-    /// The last message that was read; `None` before the first.
-    pub(super) last: Option<Last>,
-}
-
-/// A message that was read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Last {
-    pub(super) sequence: u64,
-    pub(super) stored_at: Timestamp,
-}
+/// Memory of rows from which a batch takes no more, in bytes. With full bodies, as many rows as it may have would take 70 MiB.
+const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Memory of an id of a row besides its text, in bytes.
+const LINK_BYTES: usize = 64;
 
 /// Rows that were read and are not stored yet.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    place: Place,
+    /// How far the stream is read with them.
+    position: Position,
     rows: Vec<NewRow>,
+    /// Memory of the rows.
+    bytes: usize,
     gaps: Vec<Gap>,
-    has_read: bool,
 }
 
 impl Gathered {
-    pub(super) fn new(place: Place) -> Self {
-        Self { place, rows: Vec::new(), gaps: Vec::new(), has_read: false }
+    /// Gathers after a position.
+    pub(super) fn new(position: Position) -> Self {
+        Self { position, rows: Vec::new(), bytes: 0, gaps: Vec::new() }
+    }
+
+    /// Whether the stream can have this message after those before. If not, the stream has gone back.
+    pub(super) fn is_next(&self, delivery: &Delivery) -> bool {
+        delivery.sequence > self.position.sequence
     }
 
     /// Adds a message. Messages between it and the one before it were no longer stored when they were to be read.
     pub(super) fn add(&mut self, delivery: &Delivery, rows: Vec<NewRow>) {
-        if let Some(last) = self.place.last
-            && delivery.sequence > last.sequence + 1
-        {
-            self.gaps.push(Gap {
-                stream: self.place.stream,
-                first: last.sequence + 1,
-                last: delivery.sequence - 1,
-                after: Some(last.stored_at),
-                before: delivery.stored_at,
-            });
-        }
-        self.place.last = Some(Last { sequence: delivery.sequence, stored_at: delivery.stored_at });
+        self.miss_up_to(delivery.sequence.saturating_sub(1), delivery.stored_at);
+        self.position.sequence = delivery.sequence;
+        self.position.stored_at = delivery.stored_at;
+        self.bytes += rows.iter().map(|new| bytes(&new.row)).sum::<usize>();
         self.rows.extend(rows);
-        self.has_read = true;
+    }
+
+    /// Passes the end of what the stream held: up to this sequence, no message is there that was not read.
+    pub(super) fn pass(&mut self, sequence: u64, noticed_at: Timestamp) {
+        let noticed_at = noticed_at.max(self.position.stored_at);
+        self.miss_up_to(sequence, noticed_at);
+        self.position.sequence = sequence;
+        self.position.stored_at = noticed_at;
+    }
+
+    fn miss_up_to(&mut self, last: u64, before: Timestamp) {
+        let first = self.position.sequence.max(self.position.missed_after) + 1;
+        if first <= last {
+            let after = (self.position.sequence > 0).then_some(self.position.stored_at);
+            self.gaps.push(Gap { stream: self.position.stream, first, last, after, before });
+        }
     }
 
     /// Whether another message may not fit.
     pub(super) fn is_full(&self) -> bool {
-        self.rows.len() + ROWS_OF_MESSAGE_MAX > BATCH_ROWS_MAX
+        self.rows.len() + ROWS_OF_MESSAGE_MAX > BATCH_ROWS_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 
-    /// The rows with the place after them; `None` if nothing was read.
-    pub(super) fn finish(self) -> Option<(Batch, Place)> {
-        let last = self.place.last.filter(|_| self.has_read)?;
-        let position = Position {
-            stream: self.place.stream,
-            created_at: self.place.created_at,
-            sequence: last.sequence,
-            stored_at: last.stored_at,
-        };
-        Some((Batch { rows: self.rows, position, gaps: self.gaps }, self.place))
+    /// The rows with the position after them.
+    pub(super) fn finish(self) -> Batch {
+        Batch { rows: self.rows, position: self.position, gaps: self.gaps }
     }
+}
+
+/// About the memory that a row takes, in bytes.
+fn bytes(row: &Row) -> usize {
+    let links = row.links.iter().map(|link| LINK_BYTES + link.shown.len()).sum::<usize>();
+    let error = row.error.as_ref().map_or(0, |error| error.code.len() + error.name.len() + error.text.len());
+    size_of::<NewRow>() + size_of::<Row>() + row.body.len() + row.summary.len() + error + links
 }

@@ -6,6 +6,7 @@
 mod admin;
 mod ask;
 mod batch;
+mod begin;
 mod floors;
 mod keep;
 mod lane_states;

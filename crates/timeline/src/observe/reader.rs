@@ -12,12 +12,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::extract::Extractor;
-use crate::observe::batch::{Gathered, Last, Place};
+use crate::observe::batch::Gathered;
+use crate::observe::begin::{self, Overlap};
 use crate::observe::lease::Turn;
 use crate::observe::{Observer, Shared};
 use crate::row::{IdKind, Row, RowKind, StreamNumber};
 use crate::rules::{self, RuleName, RuleSettings};
-use crate::store::{Appended, NewRow, StoreError};
+use crate::store::{Appended, Batch, NewRow, Position, StoreError};
 
 /// How long a batch gathers after its first message: at a low rate it bounds the number of transactions.
 const GATHER: Duration = Duration::from_millis(50);
@@ -35,8 +36,8 @@ enum Interrupted {
     Stream(#[from] ReadError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the stream was created again")]
-    CreatedAgain,
+    #[error("the stream was created again, or has gone back to an older state")]
+    GoneBack,
     #[error("the connection to the store that has the right to read it has ended")]
     LeaseLost,
 }
@@ -45,7 +46,7 @@ impl Interrupted {
     fn delay(&self) -> Duration {
         match self {
             Self::Store(error) if !error.is_retryable() => OPERATOR_DELAY,
-            Self::Stream(_) | Self::Store(_) | Self::CreatedAgain | Self::LeaseLost => RETRY_DELAY,
+            Self::Stream(_) | Self::Store(_) | Self::GoneBack | Self::LeaseLost => RETRY_DELAY,
         }
     }
 }
@@ -131,57 +132,53 @@ impl Reader {
     async fn read_until_fault(&mut self) -> Result<std::convert::Infallible, Interrupted> {
         let definition = definition(self.stream);
         let state = read::state(&self.observer.bus, definition).await?;
-        let positions = self.observer.store.positions().await?;
-        let stored = positions.into_iter().find(|position| position.stream == self.stream);
-        // A stream that was created again, or restored from an older copy, is read from its beginning.
-        let known = stored.filter(|position| {
-            position.created_at == state.created_at && position.sequence <= state.last_sequence
-        });
-        if let (Some(stored), None) = (stored, known) {
-            tracing::warn!(
-                function = "timeline",
-                "{} was created again or has gone back (stored position {}, last sequence {}); reading it from its beginning",
-                self.stream.name(),
-                stored.sequence,
-                state.last_sequence
-            );
-        }
-        let last = known.map(|position| Last { sequence: position.sequence, stored_at: position.stored_at });
-        let mut place = Place { stream: self.stream, created_at: state.created_at, last };
-        let mut messages = follow(&self.observer.bus, definition, self.options(last));
+        let mut position = begin::begin(&self.observer, self.stream, state).await?;
+        // From the last message that was read, if the stream still holds it: it shows whether the stream is the same.
+        let mut messages = follow(&self.observer.bus, definition, self.options(position.sequence));
         loop {
-            match tokio::time::timeout(IDLE_CHECK, messages.next()).await {
-                Ok(first) => place = self.store(first?, &mut messages, place).await?,
-                Err(_) => self.check_idle(definition, &place).await?,
-            }
+            position = match tokio::time::timeout(IDLE_CHECK, messages.next()).await {
+                Ok(first) => {
+                    let first = first?;
+                    match Overlap::of(&first, &position) {
+                        Overlap::Same => position,
+                        Overlap::Other => {
+                            let again = begin::read_again(&self.observer, &position, state).await?;
+                            messages = follow(&self.observer.bus, definition, self.options(again.sequence));
+                            again
+                        }
+                        Overlap::After => self.store(first, &mut messages, position).await?,
+                    }
+                }
+                Err(_) => self.check_idle(definition, messages.passed(), position).await?,
+            };
             self.last_fault.clear();
         }
     }
 
-    /// The whole stream after the last message; of webhooks only the headers.
-    fn options(&self, last: Option<Last>) -> FollowOptions {
-        FollowOptions {
-            headers_only: self.stream == StreamNumber::Webhooks,
-            next_sequence: last.map_or(1, |last| last.sequence + 1),
-        }
+    /// The stream from a message on; of webhooks only the headers.
+    fn options(&self, next_sequence: u64) -> FollowOptions {
+        FollowOptions { headers_only: self.stream == StreamNumber::Webhooks, next_sequence }
     }
 
-    /// Gathers what comes within [`GATHER`] and stores it. Returns the place after it.
+    /// Gathers what comes within [`GATHER`] and stores it. Returns the position after it.
     async fn store(
         &self,
         first: ReadMessage,
         messages: &mut Followed,
-        place: Place,
-    ) -> Result<Place, Interrupted> {
+        position: Position,
+    ) -> Result<Position, Interrupted> {
         let channels = self.observer.channels.borrow().clone().unwrap_or_default();
         let extractor =
             Extractor { keys: self.observer.keys.clone(), channels, bodies: self.observer.bodies };
         let settings = Arc::clone(&self.shared.rules.borrow());
-        let mut gathered = Gathered::new(place);
+        let mut gathered = Gathered::new(position);
         let until = Instant::now() + GATHER;
         let mut read = first;
         let mut pending;
         loop {
+            if !gathered.is_next(&read.delivery) {
+                return Err(Interrupted::GoneBack);
+            }
             pending = read.pending;
             gathered.add(&read.delivery, self.rows(&extractor, &settings, &read));
             if gathered.is_full() {
@@ -192,34 +189,40 @@ impl Reader {
                 Err(_) => break,
             }
         }
-        let Some((batch, place)) = gathered.finish() else { return Ok(place) };
-        let sequence = batch.position.sequence;
-        let stored_at = batch.position.stored_at;
-        let shown: Vec<_> = batch.rows.iter().map(|new| Arc::new(new.row.clone())).collect();
-        let missed: u64 = batch.gaps.iter().map(|gap| gap.last + 1 - gap.first).sum();
-        let appended = self.observer.store.append(batch).await?;
-        self.observer.metrics.missed(self.stream, missed);
-        self.count(&appended, &shown);
+        let position = self.append(gathered.finish()).await?;
         self.shared.progress.send_modify(|progress| {
             let of = progress.of_mut(self.stream);
             // Not later than the last row: messages that wait in this process are no longer pending on the server. An idle stream is
             // read up to now.
-            of.read_until = of.read_until.max(Some(stored_at));
-            of.sequence = sequence;
+            of.read_until = of.read_until.max(Some(position.stored_at));
+            of.sequence = position.sequence;
             of.behind = pending;
         });
-        for row in shown {
-            // Without a reader of new rows there is nothing to do.
-            let _ = self.shared.live.send(row);
+        Ok(position)
+    }
+
+    /// Stores a batch, and tells the metrics and the readers of new rows. Returns the position after it.
+    async fn append(&self, batch: Batch) -> Result<Position, Interrupted> {
+        let position = batch.position;
+        let rows: Vec<_> = batch.rows.iter().map(|new| Arc::clone(&new.row)).collect();
+        let missed: u64 = batch.gaps.iter().map(|gap| gap.last + 1 - gap.first).sum();
+        let appended = self.observer.store.append(batch).await?;
+        self.observer.metrics.missed(self.stream, missed);
+        self.count(&appended, &rows);
+        if self.shared.live.receiver_count() > 0 {
+            for row in rows {
+                // If the last reader of new rows has left since, there is nothing to do.
+                let _ = self.shared.live.send(row);
+            }
         }
-        Ok(place)
+        Ok(position)
     }
 
     fn rows(&self, extractor: &Extractor, settings: &RuleSettings, read: &ReadMessage) -> Vec<NewRow> {
         let rows = extractor.rows(self.stream, &read.delivery);
         let followed = |row: Row| {
             let rules::Followed { expected, settled } = rules::follow(&row, settings);
-            NewRow { row, expected, settled }
+            NewRow { row: Arc::new(row), expected, settled }
         };
         rows.into_iter().map(followed).collect()
     }
@@ -243,26 +246,34 @@ impl Reader {
         }
     }
 
-    /// Notes that an idle stream has stored nothing, or that it was created again.
+    /// Notes that an idle stream has nothing more to read, or that it was created again. `passed` is what [`Followed::passed`] says.
+    /// Returns the position after what the stream lost before it was read.
     async fn check_idle(
         &self,
         definition: &'static StreamDefinition,
-        place: &Place,
-    ) -> Result<(), Interrupted> {
+        passed: u64,
+        position: Position,
+    ) -> Result<Position, Interrupted> {
         let asked_at = Timestamp::now();
         let state = read::state(&self.observer.bus, definition).await?;
-        let sequence = place.last.map_or(0, |last| last.sequence);
-        if state.created_at != place.created_at || state.last_sequence < sequence {
-            return Err(Interrupted::CreatedAgain);
+        if state.created_at != position.created_at || state.last_sequence < position.sequence {
+            return Err(Interrupted::GoneBack);
+        }
+        let mut position = position;
+        // The stream expired, was purged, or its last messages were deleted: no message comes that would show it.
+        if passed >= state.last_sequence && state.last_sequence > position.sequence {
+            let mut gathered = Gathered::new(position);
+            gathered.pass(state.last_sequence, asked_at);
+            position = self.append(gathered.finish()).await?;
         }
         self.shared.progress.send_modify(|progress| {
             let of = progress.of_mut(self.stream);
-            of.sequence = sequence;
-            of.behind = state.last_sequence - sequence;
+            of.sequence = position.sequence;
+            of.behind = state.last_sequence - position.sequence;
             if of.behind == 0 {
                 of.read_until = of.read_until.max(Some(asked_at));
             }
         });
-        Ok(())
+        Ok(position)
     }
 }

@@ -42,10 +42,28 @@ pub struct Position {
     pub stream: StreamNumber,
     /// When the stream was created. A stream that was created again is read from its beginning.
     pub created_at: Timestamp,
-    /// The sequence of the last message that was read.
+    /// How often reading began again: after the stream was created again, or had gone back to an older state. Any position of a
+    /// later reading replaces those of earlier ones.
+    pub reading: u32,
+    /// What the stream did not hold of the messages up to this sequence is not missed: it was gone when this reading began.
+    pub missed_after: u64,
+    /// The sequence of the last message that was read; 0 before the first.
     pub sequence: u64,
-    /// When that message was stored.
+    /// When that message was stored. If the stream held it no longer, or none was read, when that was noticed.
     pub stored_at: Timestamp,
+}
+
+impl Position {
+    /// Whether a stored position of the same stream is replaced by this one.
+    pub fn is_later(&self, stored: &Self) -> bool {
+        (self.reading, self.sequence) > (stored.reading, stored.sequence)
+    }
+
+    /// Whether the row of a message may be stored before this position is: messages are read again after a failed batch, and when
+    /// reading began again.
+    fn may_have_row(&self, row: &Row) -> bool {
+        self.reading > 0 || row.pointer.sequence <= self.sequence
+    }
 }
 
 /// Messages that the stream no longer held when they were to be read.
@@ -59,15 +77,15 @@ pub struct Gap {
     pub last: u64,
     /// When the message before them was stored; `None` if none was read.
     pub after: Option<Timestamp>,
-    /// When the message after them was stored.
+    /// When the message after them was stored, or without one when they were noticed to be gone.
     pub before: Timestamp,
 }
 
 /// A row to store, and what follows from it.
 #[derive(Debug, Clone)]
 pub struct NewRow {
-    /// The row.
-    pub row: Row,
+    /// The row, which the readers of new rows share.
+    pub row: Arc<Row>,
     /// What is expected from now on.
     pub expected: Vec<Expectation>,
     /// What is no longer expected.

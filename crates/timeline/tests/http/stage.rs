@@ -187,12 +187,15 @@ impl Stage {
             let position = Position {
                 stream: row.pointer.stream,
                 created_at: at(-86_400),
+                reading: 0,
+                missed_after: 0,
                 sequence,
                 stored_at: row.stored_at,
             };
             self.progress.send_modify(|progress| progress.of_mut(row.pointer.stream).sequence = sequence);
             let followed = rules::follow(&row, &RuleSettings::default());
-            let new = NewRow { row: row.clone(), expected: followed.expected, settled: followed.settled };
+            let new =
+                NewRow { row: Arc::new(row.clone()), expected: followed.expected, settled: followed.settled };
             self.store.append(Batch { rows: vec![new], position, gaps: Vec::new() }).await.unwrap();
             stored.push(row);
         }

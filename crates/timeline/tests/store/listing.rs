@@ -141,7 +141,7 @@ async fn store_spots(store: &dyn Store, spots: &[Spot], before: usize) -> Vec<Ro
         if !is_sales {
             sample = sample.channel("support");
         }
-        stored.push(sample.0.row.clone());
+        stored.push(Row::clone(&sample.0.row));
         store.append(batch([Sample(sample.0)])).await.unwrap();
     }
     stored

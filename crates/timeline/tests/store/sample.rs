@@ -1,5 +1,7 @@
 //! Rows and batches for tests.
 
+use std::sync::Arc;
+
 use jiff::{Span, Timestamp};
 use timeline::row::{
     IdKind, Keys, Link, LookupKey, Pointer, Recipient, RecipientKey, Row, RowKind, Status, StreamNumber,
@@ -66,7 +68,7 @@ pub(crate) fn row(stream: StreamNumber, sequence: u64, stored_at: Timestamp) -> 
         summary: String::new(),
         body: String::new(),
     };
-    Sample(NewRow { row, expected: Vec::new(), settled: Vec::new() })
+    Sample(NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() })
 }
 
 /// A row of EVENTS.
@@ -80,23 +82,28 @@ pub(crate) fn command(sequence: u64, seconds: i64) -> Sample {
 }
 
 impl Sample {
+    /// Its row, to change it.
+    pub(crate) fn row(&mut self) -> &mut Row {
+        Arc::make_mut(&mut self.0.row)
+    }
+
     pub(crate) fn kind(mut self, kind: RowKind) -> Self {
-        self.0.row.kind = kind;
+        self.row().kind = kind;
         self
     }
 
     pub(crate) fn status(mut self, status: Status) -> Self {
-        self.0.row.status = Some(status);
+        self.row().status = Some(status);
         self
     }
 
     pub(crate) fn channel(mut self, channel: &str) -> Self {
-        channel.clone_into(&mut self.0.row.channel);
+        channel.clone_into(&mut self.row().channel);
         self
     }
 
     pub(crate) fn part(mut self, part: u32) -> Self {
-        self.0.row.pointer.part = part;
+        self.row().pointer.part = part;
         self
     }
 
@@ -106,12 +113,12 @@ impl Sample {
     }
 
     pub(crate) fn link(mut self, kind: IdKind, id: &str) -> Self {
-        self.0.row.links.push(Link { kind, key: key(id), shown: shown::id(id) });
+        self.row().links.push(Link { kind, key: key(id), shown: shown::id(id) });
         self
     }
 
     pub(crate) fn to(mut self, number: &str) -> Self {
-        self.0.row.recipient =
+        self.row().recipient =
             Some(Recipient { key: customer(number), last_digits: shown::last_digits(number) });
         self
     }
@@ -166,7 +173,7 @@ pub(crate) fn batch(rows: impl IntoIterator<Item = Sample>) -> Batch {
 
 /// A position in a stream.
 pub(crate) fn position(stream: StreamNumber, sequence: u64, stored_at: Timestamp) -> Position {
-    Position { stream, created_at: created(), sequence, stored_at }
+    Position { stream, created_at: created(), reading: 0, missed_after: 0, sequence, stored_at }
 }
 
 /// The rows that have an id.

@@ -30,7 +30,7 @@ pub(crate) async fn a_row_is_read_as_it_was_stored(engine: &dyn Engine) {
         .link(IdKind::Event, "e-1")
         .link(IdKind::Media, "f-1")
         .link(IdKind::Stored, "WEBHOOKS/123");
-    let row = &mut sample.0.row;
+    let row = sample.row();
     row.happened_at = Some("1969-12-31T23:59:59.999999Z".parse().unwrap());
     row.is_replayed = true;
     "müller's \u{0} <b>\u{1b}[2J".clone_into(&mut row.channel);
@@ -70,7 +70,7 @@ pub(crate) async fn a_batch_that_overlaps_the_last_one_adds_what_is_new(engine: 
 pub(crate) async fn a_stream_that_was_created_again_is_stored_beside_the_old_one(engine: &dyn Engine) {
     let store = engine.open().await;
     store.append(batch([event(1, 0).id("m-1"), event(2, 1).id("m-1")])).await.unwrap();
-    let again = Position { created_at: at(100), ..position(StreamNumber::Events, 1, at(101)) };
+    let again = Position { created_at: at(100), reading: 1, ..position(StreamNumber::Events, 1, at(101)) };
     let rows = batch([event(1, 101).id("m-1")]).rows;
     let appended = store.append(Batch { rows, position: again, gaps: Vec::new() }).await.unwrap();
     assert_eq!(appended.rows, 1);
@@ -79,6 +79,37 @@ pub(crate) async fn a_stream_that_was_created_again_is_stored_beside_the_old_one
     assert_eq!(rows[2].stored_at, at(101));
     drop(store);
     assert_eq!(engine.open().await.positions().await.unwrap(), [again]);
+}
+
+pub(crate) async fn a_later_reading_replaces_a_position_that_is_further_on(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let read_before = [event(1, 0).id("m-1"), event(2, 1).id("m-1"), event(900, 86_400).id("m-1")];
+    store.append(batch(read_before.clone())).await.unwrap();
+    // The stream was restored from a copy with its first two messages, and has stored another one.
+    let again = |sequence, stored_at| Position {
+        reading: 1,
+        missed_after: 3,
+        ..position(StreamNumber::Events, sequence, stored_at)
+    };
+    let begun = Batch { rows: Vec::new(), position: again(0, at(86_500)), gaps: Vec::new() };
+    store.append(begun).await.unwrap();
+    assert_eq!(store.positions().await.unwrap(), [again(0, at(86_500))]);
+    let [first, second, _] = read_before;
+    for (sample, sequence, stored_at, is_new) in
+        [(first, 1, at(0), 0), (second, 2, at(1), 0), (event(3, 86_600).id("m-1"), 3, at(86_600), 1)]
+    {
+        let read = Batch { position: again(sequence, stored_at), ..batch([sample]) };
+        assert_eq!(store.append(read).await.unwrap().rows, is_new);
+        assert_eq!(engine.killed().await.positions().await.unwrap(), [again(sequence, stored_at)]);
+    }
+    assert_eq!(sequences(&found(&*store, "m-1").await), [1, 2, 900, 3]);
+    // A batch of the reading before, such as one of another replica, does not bring its position back.
+    store.append(batch([event(901, 86_700).id("m-1")])).await.unwrap();
+    drop(store);
+    let store = engine.open().await;
+    assert_eq!(store.positions().await.unwrap(), [again(3, at(86_600))]);
+    store.expire(at(30 * 86_400)).await.unwrap();
+    assert_eq!(engine.killed().await.positions().await.unwrap(), [again(3, at(86_600))]);
 }
 
 /// Seconds after noon at which the next day begins.

@@ -1,5 +1,7 @@
 //! Which rows are found by an id, in a real store.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::life::Life;
 use crate::row::IdKind;
@@ -21,13 +23,15 @@ impl Stored {
         for stream in StreamNumber::ALL {
             let of_stream = || rows.iter().filter(|row| row.pointer.stream == stream);
             let new: Vec<NewRow> = of_stream()
-                .map(|row| NewRow { row: row.clone(), expected: Vec::new(), settled: Vec::new() })
+                .map(|row| NewRow { row: Arc::new(row.clone()), expected: Vec::new(), settled: Vec::new() })
                 .collect();
             for rows in new.chunks(BATCH_ROWS_MAX) {
                 let last = &rows[rows.len() - 1].row;
                 let position = Position {
                     stream,
                     created_at: at(-86_400.0),
+                    reading: 0,
+                    missed_after: 0,
                     sequence: last.pointer.sequence,
                     stored_at: last.stored_at,
                 };

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Transaction};
 
 use crate::row::{LookupKey, Row, stored};
 use crate::store::error::StoreError;
-use crate::store::postgres::columns::{self, nanoseconds, of_sequence, of_stream};
+use crate::store::postgres::columns::{self, POSITION, nanoseconds, of_sequence, of_stream};
 use crate::store::postgres::days::{self, Day};
 use crate::store::postgres::expect;
 use crate::store::postgres::lock::{self, Lock};
@@ -141,14 +141,20 @@ async fn store_gap(transaction: &Transaction<'_>, gap: &Gap) -> Result<(), Store
     Ok(())
 }
 
-/// Stores a position unless a later one is there.
+/// Stores a position unless a later one is there ([`Position::is_later`]).
 async fn store_position(transaction: &Transaction<'_>, position: &Position) -> Result<(), StoreError> {
-    let store = "INSERT INTO positions AS p (stream, created_at, sequence, stored_at) VALUES ($1, $2, $3, $4)
+    let store = format!(
+        "INSERT INTO positions AS p ({POSITION}) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (stream) DO UPDATE
-        SET created_at = excluded.created_at, sequence = excluded.sequence, stored_at = excluded.stored_at
-        WHERE (excluded.created_at, excluded.sequence) > (p.created_at, p.sequence)";
+        SET created_at = excluded.created_at, reading = excluded.reading, missed_after = excluded.missed_after,
+          sequence = excluded.sequence, stored_at = excluded.stored_at
+        WHERE (excluded.reading, excluded.sequence) > (p.reading, p.sequence)"
+    );
     let (created_at, stored_at) = (nanoseconds(position.created_at), nanoseconds(position.stored_at));
-    let sequence = of_sequence(position.sequence);
-    transaction.execute(store, &[&of_stream(position.stream), &created_at, &sequence, &stored_at]).await?;
+    let (missed_after, sequence) = (of_sequence(position.missed_after), of_sequence(position.sequence));
+    let (stream, reading) = (of_stream(position.stream), i64::from(position.reading));
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&stream, &created_at, &reading, &missed_after, &sequence, &stored_at];
+    transaction.execute(&store, &values).await?;
     Ok(())
 }

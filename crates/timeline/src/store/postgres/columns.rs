@@ -15,6 +15,9 @@ pub(super) const ROW: &str = "r.stored_at, r.stream, r.sequence, r.part, r.kind,
 /// The columns that [`expectation`] reads.
 pub(super) const EXPECTATION: &str = "rule, key, channel, since, due, file";
 
+/// The columns that [`position`] reads.
+pub(super) const POSITION: &str = "stream, created_at, reading, missed_after, sequence, stored_at";
+
 /// A time as the tables have it. A time before 1677 or after 2262 is the nearest that fits.
 pub(super) fn nanoseconds(time: Timestamp) -> i64 {
     let exact = time.as_nanosecond();
@@ -98,14 +101,16 @@ pub(super) fn expectation(columns: &SqlRow) -> Result<Option<Expectation>, Store
     }))
 }
 
-/// The position of the columns stream, created_at, sequence, stored_at.
+/// A position; `None` for one of a stream that only a later version has.
 pub(super) fn position(columns: &SqlRow) -> Result<Option<Position>, StoreError> {
     let Some(stream) = stream(columns.try_get(0)?) else { return Ok(None) };
     Ok(Some(Position {
         stream,
         created_at: of_nanoseconds(columns.try_get(1)?),
-        sequence: sequence(columns.try_get(2)?),
-        stored_at: of_nanoseconds(columns.try_get(3)?),
+        reading: u32::try_from(columns.try_get::<_, i64>(2)?).unwrap_or(u32::MAX),
+        missed_after: sequence(columns.try_get(3)?),
+        sequence: sequence(columns.try_get(4)?),
+        stored_at: of_nanoseconds(columns.try_get(5)?),
     }))
 }
 

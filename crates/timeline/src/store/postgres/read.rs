@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::row::{LookupKey, RecipientKey, Row};
 use crate::store::error::StoreError;
-use crate::store::postgres::columns::{self, nanoseconds, of_sequence, of_stream};
+use crate::store::postgres::columns::{self, POSITION, nanoseconds, of_sequence, of_stream};
 use crate::store::{End, Found, Gap, Gaps, Listing, Position, SequenceQuery};
 
 pub(super) fn most(limit: usize) -> i64 {
@@ -14,8 +14,8 @@ pub(super) fn most(limit: usize) -> i64 {
 
 /// How far each stream is stored.
 pub(super) async fn positions(client: &Client) -> Result<Vec<Position>, StoreError> {
-    let query = "SELECT stream, created_at, sequence, stored_at FROM positions ORDER BY stream";
-    let found = client.query(query, &[]).await?;
+    let query = format!("SELECT {POSITION} FROM positions ORDER BY stream");
+    let found = client.query(&query, &[]).await?;
     found.iter().filter_map(|row| columns::position(row).transpose()).collect()
 }
 

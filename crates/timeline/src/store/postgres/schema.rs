@@ -29,7 +29,8 @@ CREATE TABLE ids (
 ) PARTITION BY RANGE (stored_at);
 CREATE INDEX ON ids (key, stored_at);
 CREATE TABLE positions (
-  stream int2 PRIMARY KEY, created_at int8 NOT NULL, sequence int8 NOT NULL, stored_at int8 NOT NULL
+  stream int2 PRIMARY KEY, created_at int8 NOT NULL, reading int8 NOT NULL, missed_after int8 NOT NULL,
+  sequence int8 NOT NULL, stored_at int8 NOT NULL
 );
 CREATE TABLE progress (stream int2 PRIMARY KEY, sequence int8 NOT NULL, read_until int8, behind int8 NOT NULL);
 CREATE TABLE gaps (

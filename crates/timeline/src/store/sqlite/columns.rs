@@ -1,7 +1,7 @@
 //! Rows and keys as the tables of a day have them.
 
 use rusqlite::types::Type;
-use rusqlite::{Row as SqlRow, ToSql};
+use rusqlite::{Connection, Row as SqlRow, ToSql, Transaction, params};
 
 use crate::row::keys::KEY_BYTES;
 use crate::row::stored::{self, Columns};
@@ -37,14 +37,23 @@ fn pointer(columns: &SqlRow<'_>) -> Sql<Option<Pointer>> {
     Ok(Some(Pointer { stream, sequence: sequence(columns.get(1)?), part: columns.get(3)? }))
 }
 
-/// The columns of a position are stream, created_at, sequence, stored_at.
-pub(super) fn position(columns: &SqlRow<'_>) -> Sql<Option<Position>> {
+/// The columns of a position.
+const POSITION: &str = "stream, created_at, reading, missed_after, sequence, stored_at";
+
+/// Every position of a file.
+pub(super) fn positions(file: &Connection) -> Sql<Vec<Position>> {
+    all(file, &format!("SELECT {POSITION} FROM positions"), &[], position)
+}
+
+fn position(columns: &SqlRow<'_>) -> Sql<Option<Position>> {
     let Some(stream) = StreamNumber::of_stored(columns.get(0)?) else { return Ok(None) };
     Ok(Some(Position {
         stream,
         created_at: of_nanoseconds(columns.get(1)?),
-        sequence: sequence(columns.get(2)?),
-        stored_at: of_nanoseconds(columns.get(3)?),
+        reading: columns.get(2)?,
+        missed_after: sequence(columns.get(3)?),
+        sequence: sequence(columns.get(4)?),
+        stored_at: of_nanoseconds(columns.get(5)?),
     }))
 }
 
@@ -61,21 +70,27 @@ pub(super) fn gap(columns: &SqlRow<'_>) -> Sql<Option<Gap>> {
     }))
 }
 
-/// Stores a position unless a later one is there.
-pub(super) const STORE_POSITION: &str = "
-INSERT INTO positions (stream, created_at, sequence, stored_at) VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (stream) DO UPDATE
-SET created_at = excluded.created_at, sequence = excluded.sequence, stored_at = excluded.stored_at
-WHERE (excluded.created_at, excluded.sequence) > (created_at, sequence)";
-
-/// The parameters of [`STORE_POSITION`].
-pub(super) fn of_position(position: &Position) -> [i64; 4] {
-    [
-        i64::from(position.stream as u8),
-        nanoseconds(position.created_at),
-        of_sequence(position.sequence),
-        nanoseconds(position.stored_at),
-    ]
+/// Stores a position unless a later one is there ([`Position::is_later`]).
+pub(super) fn store_position(transaction: &Transaction<'_>, position: &Position) -> Sql<()> {
+    let store = format!(
+        "INSERT INTO positions ({POSITION}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (stream) DO UPDATE
+         SET created_at = excluded.created_at, reading = excluded.reading, missed_after = excluded.missed_after,
+           sequence = excluded.sequence, stored_at = excluded.stored_at
+         WHERE (excluded.reading, excluded.sequence) > (reading, sequence)"
+    );
+    transaction.execute(
+        &store,
+        params![
+            position.stream as u8,
+            nanoseconds(position.created_at),
+            position.reading,
+            of_sequence(position.missed_after),
+            of_sequence(position.sequence),
+            nanoseconds(position.stored_at)
+        ],
+    )?;
+    Ok(())
 }
 
 /// The four columns that order rows: time, stream, sequence, part.
@@ -120,7 +135,7 @@ pub(super) fn unordered(number: i64) -> u64 {
 
 /// Every value that a query gives, without those that only a later version has.
 pub(super) fn all<T>(
-    connection: &rusqlite::Connection,
+    connection: &Connection,
     query: &str,
     parameters: &[&dyn ToSql],
     read: fn(&SqlRow<'_>) -> Sql<Option<T>>,

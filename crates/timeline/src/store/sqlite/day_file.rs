@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::row::{Row, RowKind, stored};
-use crate::store::sqlite::columns::{self, STORE_POSITION};
+use crate::store::sqlite::columns;
 use crate::store::sqlite::day::nanoseconds;
 use crate::store::sqlite::fault::Sql;
 use crate::store::sqlite::filter::build::last_row;
@@ -64,6 +64,12 @@ impl DayFile {
         Ok(Self { connection, next, channels })
     }
 
+    /// Frees the memory of its pages, while another day is written.
+    pub(super) fn release_memory(&self) {
+        // If it fails, the pages stay in memory until the file is closed.
+        let _ = self.connection.execute_batch("PRAGMA shrink_memory");
+    }
+
     /// Whether each of these rows is stored.
     pub(super) fn are_stored(&self, rows: &[NewRow]) -> Sql<Vec<bool>> {
         let mut find = self.connection.prepare(
@@ -83,7 +89,7 @@ impl DayFile {
         let mut indexed = Indexed::default();
         write_rows(&transaction, &mut next, &mut self.channels, write.rows, &mut indexed)?;
         write_indexed(&transaction, indexed)?;
-        transaction.execute(STORE_POSITION, columns::of_position(write.position))?;
+        columns::store_position(&transaction, write.position)?;
         for gap in write.gaps {
             write_gap(&transaction, gap)?;
         }

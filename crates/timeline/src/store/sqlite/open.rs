@@ -16,7 +16,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use crate::row::{LookupKey, StreamNumber};
 use crate::rules::{Expectation, RuleName, Settled};
 use crate::store::error::StoreError;
-use crate::store::sqlite::columns::{self, STORE_POSITION};
+use crate::store::sqlite::columns;
 use crate::store::sqlite::day::nanoseconds;
 use crate::store::sqlite::fault::{self, Sql};
 use crate::store::sqlite::overdue::{COLUMNS, expectation};
@@ -59,7 +59,7 @@ impl OpenFile {
         }
         self.write(|transaction| {
             for position in positions {
-                transaction.execute(STORE_POSITION, columns::of_position(position))?;
+                columns::store_position(transaction, position)?;
             }
             Ok(())
         })
@@ -67,8 +67,7 @@ impl OpenFile {
 
     /// The positions that were kept.
     pub(super) fn positions(&self) -> Result<Vec<Position>, StoreError> {
-        let query = "SELECT stream, created_at, sequence, stored_at FROM positions";
-        self.read(|connection| columns::all(connection, query, &[], columns::position))
+        self.read(columns::positions)
     }
 
     /// Removes the expectations that began before a time, and what came of files before it. Returns how many expectations.
@@ -171,7 +170,7 @@ pub(super) fn latest(positions: impl IntoIterator<Item = Position>) -> HashMap<S
     let mut latest: HashMap<StreamNumber, Position> = HashMap::new();
     for position in positions {
         let known = latest.entry(position.stream).or_insert(position);
-        if (position.created_at, position.sequence) > (known.created_at, known.sequence) {
+        if position.is_later(known) {
             *known = position;
         }
     }

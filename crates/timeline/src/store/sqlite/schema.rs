@@ -49,7 +49,8 @@ CREATE TABLE beginnings (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX beginnings_by_channel ON beginnings (channel, stored_at, stream, sequence, part, number);
 CREATE TABLE positions (
-  stream INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL
+  stream INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, reading INTEGER NOT NULL, missed_after INTEGER NOT NULL,
+  sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE gaps (
   stream INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, after INTEGER, before INTEGER NOT NULL,
@@ -71,7 +72,8 @@ CREATE TABLE met_files (
   PRIMARY KEY (file, rule, channel)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE positions (
-  stream INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL
+  stream INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, reading INTEGER NOT NULL, missed_after INTEGER NOT NULL,
+  sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL
 ) STRICT;
 ";
 

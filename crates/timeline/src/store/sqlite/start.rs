@@ -11,6 +11,7 @@ use tracing::error;
 use crate::store::error::StoreError;
 use crate::store::sqlite::audit::AuditFile;
 use crate::store::sqlite::catalog::Catalog;
+use crate::store::sqlite::columns;
 use crate::store::sqlite::day::Day;
 use crate::store::sqlite::fault;
 use crate::store::sqlite::files::Files;
@@ -20,7 +21,7 @@ use crate::store::sqlite::folder::Folder;
 use crate::store::sqlite::open::{self, OpenFile};
 use crate::store::sqlite::readers::Readers;
 use crate::store::sqlite::schema::{self, Form, Refusal};
-use crate::store::sqlite::writer::{Writer, read_gaps, read_positions};
+use crate::store::sqlite::writer::{Writer, read_gaps};
 use crate::store::{Gap, Position};
 
 /// The parts of an open store.
@@ -86,7 +87,11 @@ struct ReadDay {
 fn read_day(path: &Path) -> Result<ReadDay, Refusal> {
     let day = schema::writer(path, Form::Day)?;
     let read = || -> fault::Sql<ReadDay> {
-        Ok(ReadDay { positions: read_positions(&day)?, gaps: read_gaps(&day)?, last_row: last_row(&day)? })
+        Ok(ReadDay {
+            positions: columns::positions(&day)?,
+            gaps: read_gaps(&day)?,
+            last_row: last_row(&day)?,
+        })
     };
     read().map_err(|error| schema::refusal(error, path))
 }

@@ -10,12 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use tracing::error;
 
 use crate::row::StreamNumber;
 use crate::store::error::{StoreError, StoreFault};
-use crate::store::sqlite::columns;
 use crate::store::sqlite::day::{Day, nanoseconds};
 use crate::store::sqlite::day_file::{DayFile, Stored, Write};
 use crate::store::sqlite::fault;
@@ -86,7 +84,7 @@ impl Writer {
     /// Stores rows in the day that [`Self::open_day`] has opened last.
     fn store(&mut self, run: Run, appended: &mut Appended) -> Result<(), StoreError> {
         let Run { day, mut rows, position, gaps } = run;
-        if self.may_be_stored(&rows) {
+        if self.may_be_stored(position.stream, &rows) {
             rows = self.without_stored(day, rows)?;
         }
         let met = met::met(&self.files, &rows)?;
@@ -98,7 +96,7 @@ impl Writer {
         self.files.catalog.add_gaps(day, &gaps);
         self.last_days.insert(position.stream, day);
         let known = self.positions.entry(position.stream).or_insert(position);
-        if (position.created_at, position.sequence) > (known.created_at, known.sequence) {
+        if position.is_later(known) {
             *known = position;
         }
         Ok(())
@@ -113,12 +111,10 @@ impl Writer {
         }
     }
 
-    /// Whether rows may be stored already: messages are read again after a failed batch, and when a stream was created again.
-    fn may_be_stored(&self, rows: &[NewRow]) -> bool {
-        rows.iter().any(|new| {
-            let pointer = new.row.pointer;
-            self.positions.get(&pointer.stream).is_some_and(|position| pointer.sequence <= position.sequence)
-        })
+    /// Whether rows of a stream may be stored already.
+    fn may_be_stored(&self, stream: StreamNumber, rows: &[NewRow]) -> bool {
+        let Some(position) = self.positions.get(&stream) else { return false };
+        rows.iter().any(|new| position.may_have_row(&new.row))
     }
 
     /// The rows that are not stored. What follows from the others was opened and removed when they were.
@@ -129,6 +125,11 @@ impl Writer {
     }
 
     fn open_day(&mut self, day: Day) -> Result<(), StoreError> {
+        if let Some((last, file)) = self.days.last()
+            && *last != day
+        {
+            file.release_memory();
+        }
         if let Some(at) = self.days.iter().position(|(open, _)| *open == day) {
             let open = self.days.remove(at);
             self.days.push(open);
@@ -234,12 +235,6 @@ impl Writer {
         }
         Ok(expired)
     }
-}
-
-/// The positions in the file of a day.
-pub(super) fn read_positions(day: &Connection) -> fault::Sql<Vec<Position>> {
-    let query = "SELECT stream, created_at, sequence, stored_at FROM positions";
-    columns::all(day, query, &[], columns::position)
 }
 
 /// The ranges of missed messages in the file of a day.
