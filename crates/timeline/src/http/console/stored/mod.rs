@@ -113,8 +113,8 @@ async fn step(shared: &Shared, row: Row) -> Result<Step, Refusal> {
 
 /// The sequence of the webhook that a row was made from.
 fn webhook_of(row: &Row) -> Option<u64> {
-    let stored = row.links.iter().filter(|link| link.kind == IdKind::Stored);
-    stored.filter_map(|link| link.shown.strip_prefix("WEBHOOKS/")?.parse().ok()).next()
+    let mut stored = row.links.iter().filter(|link| link.kind == IdKind::Stored);
+    stored.find_map(|link| link.shown.strip_prefix("WEBHOOKS/")?.parse().ok())
 }
 
 /// What may be shown of a message: the body that a row of it would have without the limit for small ones.
