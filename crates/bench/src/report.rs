@@ -13,7 +13,9 @@ use crate::load::Outcome;
 use crate::pair::Pair;
 use crate::suite::Effort;
 use crate::suite::timeline as timeline_suite;
-use crate::suite::{comparison, end_to_end, ingress, media, normalizer, sender, sender_setup, synced};
+use crate::suite::{
+    comparison, end_to_end, ingress, media, normalizer, sender, sender_setup, synced, timeline_postgres,
+};
 
 /// All results.
 #[derive(Debug, Default)]
@@ -25,6 +27,7 @@ pub(crate) struct Report {
     pub(crate) sender: Option<sender::Measured>,
     pub(crate) media: Option<media::Measured>,
     pub(crate) timeline: Option<timeline_suite::Measured>,
+    pub(crate) timeline_postgres: Option<timeline_postgres::Measured>,
 }
 
 /// Median, minimum and maximum of some numbers.
@@ -82,6 +85,9 @@ impl Report {
         }
         if let Some(measured) = &self.timeline {
             timeline::section(&mut text, measured)?;
+        }
+        if let Some(measured) = &self.timeline_postgres {
+            timeline::postgres(&mut text, measured)?;
         }
         Ok(text)
     }

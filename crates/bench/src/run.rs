@@ -4,7 +4,9 @@ use std::path::Path;
 
 use crate::output;
 use crate::report::Report;
-use crate::suite::{Effort, Part, comparison, end_to_end, ingress, media, normalizer, sender, timeline};
+use crate::suite::{
+    Effort, Part, comparison, end_to_end, ingress, media, normalizer, sender, timeline, timeline_postgres,
+};
 
 /// Measures `only` these, or everything, and then writes the report.
 pub(crate) async fn run(
@@ -43,6 +45,10 @@ pub(crate) async fn run(
     if wanted(Part::Timeline) {
         output::say("the timeline's embedded store");
         report.timeline = Some(timeline::measure(effort).await?);
+    }
+    if wanted(Part::TimelinePostgres) {
+        output::say("the timeline's store in PostgreSQL");
+        report.timeline_postgres = Some(timeline_postgres::measure(effort).await?);
     }
     if only.is_empty() {
         report.write(effort, path)?;

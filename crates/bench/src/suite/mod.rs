@@ -9,6 +9,7 @@ pub(crate) mod sender;
 pub(crate) mod sender_setup;
 pub(crate) mod synced;
 pub(crate) mod timeline;
+pub(crate) mod timeline_postgres;
 
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(crate) enum Part {
     Media,
     /// The timeline's embedded store: rows a second, look-ups, bytes.
     Timeline,
+    /// The same for its store in PostgreSQL, with a quarter of the rows.
+    TimelinePostgres,
 }
 
 /// Empties streams, so that all measurements start in the same state. The ledger of sends denies purges and grows; ids

@@ -50,8 +50,8 @@ pub(crate) struct Measured {
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir()?;
     let store = SqliteStore::open(folder.path().join("timeline")).await?;
-    let per_day = (effort.rows / DAYS / ROWS_PER_MESSAGE).max(1);
-    let mut generator = Generator { per_day, streams: [0; StreamNumber::ALL.len()] };
+    let mut generator = Generator::of_rows(effort.rows);
+    let per_day = generator.per_day;
     let (mut rows, mut time) = (0, Duration::ZERO);
     for day in 0..DAYS {
         let (day_rows, day_time) = fill(&store, &mut generator, day).await?;
@@ -78,12 +78,16 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn per_second(count: u64, time: Duration) -> f64 {
+pub(super) fn per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
 /// Stores the rows of a day, a batch of each stream after the other. Returns their number, and the time that it took.
-async fn fill(store: &SqliteStore, generator: &mut Generator, day: u64) -> anyhow::Result<(u64, Duration)> {
+pub(super) async fn fill(
+    store: &dyn Store,
+    generator: &mut Generator,
+    day: u64,
+) -> anyhow::Result<(u64, Duration)> {
     let (mut rows, mut time) = (0, Duration::ZERO);
     // As many messages as fill a batch of the stream that has most rows of each.
     let step = u64::try_from(BATCH_ROWS_MAX / 5)?;
@@ -102,7 +106,7 @@ async fn fill(store: &SqliteStore, generator: &mut Generator, day: u64) -> anyho
 }
 
 /// Looks up random messages, by the three ids that their rows share.
-async fn look_up(store: &SqliteStore, per_day: u64) -> anyhow::Result<Histogram<u64>> {
+pub(super) async fn look_up(store: &dyn Store, per_day: u64) -> anyhow::Result<Histogram<u64>> {
     let mut times = Histogram::new(3)?;
     for number in 0..LOOK_UPS {
         let message = mixed(number) % (DAYS * per_day);
@@ -120,7 +124,7 @@ async fn look_up(store: &SqliteStore, per_day: u64) -> anyhow::Result<Histogram<
 }
 
 /// Lists the rows of random customers.
-async fn list(store: &SqliteStore) -> anyhow::Result<Histogram<u64>> {
+pub(super) async fn list(store: &dyn Store) -> anyhow::Result<Histogram<u64>> {
     let mut times = Histogram::new(3)?;
     for number in 0..LOOK_UPS {
         let recipient = RecipientKey(key(Purpose::Customer, mixed(number) % CUSTOMERS).0);
@@ -134,8 +138,8 @@ async fn list(store: &SqliteStore) -> anyhow::Result<Histogram<u64>> {
 }
 
 /// Makes the rows of messages.
-struct Generator {
-    per_day: u64,
+pub(super) struct Generator {
+    pub(super) per_day: u64,
     /// The last sequence of each stream.
     streams: [u64; StreamNumber::ALL.len()],
 }
@@ -173,6 +177,12 @@ fn start() -> Timestamp {
 }
 
 impl Generator {
+    /// One that makes this many rows in [`DAYS`].
+    pub(super) fn of_rows(rows: u64) -> Self {
+        let per_day = (rows / DAYS / ROWS_PER_MESSAGE).max(1);
+        Self { per_day, streams: [0; StreamNumber::ALL.len()] }
+    }
+
     /// The rows that a stream has of some messages of a day.
     fn batch(&mut self, stream: StreamNumber, day: u64, messages: std::ops::Range<u64>) -> Batch {
         let mut rows = Vec::new();

@@ -1,0 +1,54 @@
+//! The timeline's shared store: rows a second into PostgreSQL, look-ups over many days, and bytes.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use servers::PostgresServer;
+use timeline::row::Keys;
+use timeline::store::Store;
+use timeline::store::postgres::PostgresStore;
+
+use crate::output;
+use crate::suite::Effort;
+use crate::suite::timeline::{DAYS, Generator, fill, list, look_up, per_second};
+
+/// Share of the rows of the embedded store that is stored here, to save time.
+const SHARE: u64 = 4;
+/// The server as Debian installs it, with memory for a machine of this size. It syncs each commit.
+const SERVER: [&str; 4] = ["-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB"];
+
+/// Results.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// Rows stored.
+    pub(crate) rows: u64,
+    /// Rows stored a second, without the time in which they were generated.
+    pub(crate) rows_per_second: f64,
+    /// Bytes of tables and indexes.
+    pub(crate) bytes: u64,
+    /// Duration of a look-up by id, in nanoseconds.
+    pub(crate) look_ups: Histogram<u64>,
+    /// Duration of a listing by number, in nanoseconds.
+    pub(crate) customers: Histogram<u64>,
+}
+
+pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
+    let folder = tempfile::tempdir()?;
+    let args = SERVER.map(str::to_owned).to_vec();
+    let mut server = PostgresServer::start(folder.path().to_owned(), args).await?;
+    let store = PostgresStore::open(&server.url("postgres"), &Keys::of_secret(&[7; 32])).await?;
+    let mut generator = Generator::of_rows(effort.rows / SHARE);
+    let (mut rows, mut time) = (0, Duration::ZERO);
+    for day in 0..DAYS {
+        let (day_rows, day_time) = fill(&store, &mut generator, day).await?;
+        output::say(&format!("  day {day}: {:.0} rows/s", per_second(day_rows, day_time)));
+        rows += day_rows;
+        time += day_time;
+    }
+    let look_ups = look_up(&store, generator.per_day).await?;
+    let customers = list(&store).await?;
+    let bytes = store.size().await?;
+    drop(store);
+    server.stop().await;
+    Ok(Measured { rows, rows_per_second: per_second(rows, time), bytes, look_ups, customers })
+}
