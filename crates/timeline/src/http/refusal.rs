@@ -6,7 +6,6 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bus::rate_limited_log::RateLimitedLog;
 
-use crate::http::access::Role;
 use crate::http::answer::{Fault, GapAnswer, Problem, ReadUntil, UnreadableAnswer};
 use crate::store::{StoreError, error::StoreFault};
 
@@ -29,10 +28,10 @@ pub(crate) enum Refusal {
     Forbidden(String),
     /// The user may not do this.
     NeedsRole {
-        /// The role that may.
-        needed: Role,
-        /// The user's.
-        has: Role,
+        /// The name of the role that may.
+        needed: &'static str,
+        /// That of the user's role.
+        has: &'static str,
     },
     /// There is no such path.
     NoPath,
@@ -111,11 +110,9 @@ impl Refusal {
                 all.join("; ")
             }
             Self::Unauthorized(detail) => (*detail).to_owned(),
-            Self::NeedsRole { needed, has } => format!(
-                "this needs the role {}, and you have {}: ask an operator of the timeline",
-                needed.name(),
-                has.name()
-            ),
+            Self::NeedsRole { needed, has } => {
+                format!("this needs the role {needed}, and you have {has}: ask an operator of the timeline")
+            }
             Self::Forbidden(detail)
             | Self::NotFound { detail, .. }
             | Self::TooMany(detail)

@@ -56,7 +56,7 @@ fn actor(parts: &Parts, needed: Role) -> Result<Actor, Refusal> {
     let user = parts.extensions.get::<User>().cloned();
     let user = user.ok_or(Refusal::Unauthorized("this request has no user"))?;
     if user.role < needed {
-        return Err(Refusal::NeedsRole { needed, has: user.role });
+        return Err(Refusal::NeedsRole { needed: needed.name(), has: user.role.name() });
     }
     let caller = parts.extensions.get::<Caller>().map(Caller::address);
     Ok(Actor { user, address: caller.unwrap_or(Ipv4Addr::UNSPECIFIED.into()) })

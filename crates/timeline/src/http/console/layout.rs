@@ -4,7 +4,7 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::http::access::{Role, current};
-use crate::http::console::{assets, audit, sign_in};
+use crate::http::console::{assets, who};
 
 /// htmx evaluates no text as code, writes no styles, keeps no page and asks no other host.
 const HTMX: &str =
@@ -31,7 +31,7 @@ const ENTRIES: &[(Section, &str, &str)] = &[
     (Section::Problems, "/problems", "Problems"),
     (Section::Channels, "/channels", "Channels"),
     (Section::Live, "/live", "Live"),
-    (Section::Audit, audit::PATH, "Audit"),
+    (Section::Audit, "/audit", "Audit"),
 ];
 
 /// A whole page.
@@ -79,7 +79,7 @@ fn header(section: Section) -> Markup {
                         }
                     }
                     @if section != Section::Home { (search(false)) }
-                    (sign_in::who())
+                    (who::who())
                 }
             }
         }

@@ -9,6 +9,7 @@ mod channels;
 mod query;
 mod words;
 mod parts;
+mod who;
 mod layout;
 mod step;
 mod stored;

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::header::{CONNECTION, LOCATION, REFRESH, SET_COOKIE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use maud::{Markup, html};
+use maud::html;
 use service::Caller;
 use service::failures::ResponseDelay;
 use tokio::time::Instant;
@@ -19,7 +19,6 @@ use crate::http::access::{Access, current, origin};
 use crate::http::console::form;
 use crate::http::console::layout::{self, Section};
 use crate::http::console::query::{Query, encoded};
-use crate::http::console::words::visible;
 use crate::http::refusal::{BEARER, Refusal};
 use crate::http::state::Shared;
 
@@ -127,18 +126,6 @@ pub(super) async fn end(
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
-}
-
-/// Who is signed in, with the button that signs out. Nothing where no one signs in here.
-pub(super) fn who() -> Markup {
-    html! {
-        @if let Some(who) = current::signed_in().filter(|who| who.has_session) {
-            form class="who" method="post" action="/sign-out" {
-                span class="quiet" { (visible(&who.user.name)) " · " (who.user.role.name()) } " "
-                button type="submit" class="button" { "Sign out" }
-            }
-        }
-    }
 }
 
 /// The tokens; where access is not by tokens, there is nothing to sign in to.

@@ -12,19 +12,6 @@ use crate::store::sqlite::day::{nanoseconds, of_nanoseconds};
 use crate::store::sqlite::fault::{self, Sql};
 use crate::store::sqlite::schema::{self, Form, Refusal};
 
-/// The table, and what keeps its entries as they are. Times are nanoseconds since 1970; 34,560,000 seconds are
-/// [`crate::store::audit::KEPT`].
-pub(super) const TABLES: &str = "
-CREATE TABLE entries (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, user TEXT NOT NULL, role TEXT NOT NULL,
-  address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, reason TEXT NOT NULL, details TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER entries_stay BEFORE UPDATE ON entries
-BEGIN SELECT RAISE(ABORT, 'an entry of the audit log cannot be changed'); END;
-CREATE TRIGGER entries_are_kept BEFORE DELETE ON entries WHEN OLD.at > (unixepoch() - 34560000) * 1000000000
-BEGIN SELECT RAISE(ABORT, 'an entry of the audit log cannot be removed before 400 days'); END;
-";
-
 /// The file of the audit log.
 #[derive(Debug)]
 pub(super) struct AuditFile {

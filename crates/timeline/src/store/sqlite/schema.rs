@@ -5,7 +5,6 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::store::error::{StoreError, StoreFault};
-use crate::store::sqlite::audit;
 use crate::store::sqlite::fault::{self, Sql};
 
 /// `application_id` of the files: `imTL`.
@@ -77,6 +76,19 @@ CREATE TABLE positions (
 ) STRICT;
 ";
 
+/// Table of the audit log, and what keeps its entries as they are. Times are nanoseconds since 1970; 34,560,000 seconds are
+/// [`crate::store::audit::KEPT`].
+const AUDIT: &str = "
+CREATE TABLE entries (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, user TEXT NOT NULL, role TEXT NOT NULL,
+  address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, reason TEXT NOT NULL, details TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER entries_stay BEFORE UPDATE ON entries
+BEGIN SELECT RAISE(ABORT, 'an entry of the audit log cannot be changed'); END;
+CREATE TRIGGER entries_are_kept BEFORE DELETE ON entries WHEN OLD.at > (unixepoch() - 34560000) * 1000000000
+BEGIN SELECT RAISE(ABORT, 'an entry of the audit log cannot be removed before 400 days'); END;
+";
+
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -144,7 +156,7 @@ fn prepare_writer(connection: &mut Connection, form: Form, is_new: bool) -> Sql<
     transaction.execute_batch(match form {
         Form::Day => DAY,
         Form::Open => OPEN,
-        Form::Audit => audit::TABLES,
+        Form::Audit => AUDIT,
     })?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORM)?;
