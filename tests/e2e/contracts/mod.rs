@@ -1,10 +1,13 @@
 //! Compares the contract documents with the code: `docs/asyncapi.yaml` with the bus's definitions, the compiled .proto
-//! files and messages of a running installation, `docs/openapi.yaml` with the BSPs' profiles and real responses. In
+//! files and messages of a running installation, `docs/openapi.yaml` with the BSPs' profiles and real responses,
+//! `docs/openapi-timeline.yaml` with a running timeline. In
 //! both directions: nothing is left out, and nothing is described that does not exist.
 
 mod asyncapi;
 mod examples;
 mod openapi;
+mod schema;
+mod timeline;
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The life of a message from any of its ids: what happened, and what is missing in it.
 
-use bus::{Priority, headers};
-use proto::v1::{OutboundMedia, SendCommand, outbound_media, send_command};
+use bus::{EventKind, Headers, Priority, Subject, headers};
+use proto::v1::{OutboundMedia, ReportEvent, ReportStatus, SendCommand, outbound_media, send_command};
 use reqwest::StatusCode;
 use serde_json::Value;
 use simulator::infobip_api::Faults;
@@ -9,7 +9,7 @@ use simulator::infobip_api::Faults;
 use crate::harness::files::{bytes, stored};
 use crate::harness::outbound::{Outbound, text};
 use crate::harness::timeline::{RunningTimeline, kinds_of, missing_in, store_folder};
-use crate::harness::{Installation, Webhook, eventually};
+use crate::harness::{Installation, TIMEOUT, Webhook, eventually};
 
 /// The customer of every command.
 pub(super) const CUSTOMER: &str = "4915112345678";
@@ -28,6 +28,22 @@ pub(super) async fn gateway(more: &[(&str, &str)]) -> Gateway {
     let ingress = installation.ingress().await;
     let url = format!("http://{}", ingress.address);
     let outbound = Outbound::on(installation, &[100], Some(&url)).await;
+    with_timeline(outbound, ingress, more).await
+}
+
+/// The same with an account that posts no reports.
+pub(super) async fn silent_gateway() -> Gateway {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let outbound = Outbound::on(installation, &[100], None).await;
+    with_timeline(outbound, ingress, &[]).await
+}
+
+async fn with_timeline(
+    outbound: Outbound,
+    ingress: crate::harness::RunningIngress,
+    more: &[(&str, &str)],
+) -> Gateway {
     let store = store_folder();
     let timeline = RunningTimeline::start(&outbound.installation, &store, more).await;
     Gateway { outbound, ingress, timeline, _store: store }
@@ -94,9 +110,7 @@ async fn a_rejected_message_says_why() {
 
 #[tokio::test]
 async fn a_message_without_a_report_says_so_and_stops_saying_so_when_one_comes() {
-    let gateway = gateway(&[]).await;
-    // Without a normalizer no report becomes an event.
-    gateway.outbound.apply_channel_at(0, 100, &gateway.outbound.account_url, "").await;
+    let gateway = silent_gateway().await;
     set_report_after(&gateway.outbound, 1).await;
     let _sender = gateway.outbound.sender().await;
     gateway.outbound.publish(Priority::Interactive, &text(0, "c-silent", CUSTOMER, "Hello")).await;
@@ -112,13 +126,31 @@ async fn a_message_without_a_report_says_so_and_stops_saying_so_when_one_comes()
     })
     .await;
     assert_eq!(problems["problems"][0]["message"]["command_id"], "c-silent", "{problems:#}");
-    let _normalizer = gateway.outbound.installation.normalizer().await;
+    report_sent(&gateway.outbound, "c-silent").await;
     eventually("the report was read", || async {
         let life = gateway.timeline.life("c-silent", &["report"]).await;
         let (_, problems) = gateway.timeline.get("/v1/problems?rule=no_report").await;
         (missing_in(&life).is_empty() && problems["problems"].as_array().unwrap().is_empty()).then_some(())
     })
     .await;
+}
+
+/// Stores a report of a message, as the normalizer does.
+async fn report_sent(outbound: &Outbound, command_id: &str) {
+    let event = ReportEvent {
+        event_id: format!("report-of-{command_id}"),
+        command_id: command_id.to_owned(),
+        message_id: format!("imc-{command_id}"),
+        status: ReportStatus::Sent.into(),
+        ..ReportEvent::default()
+    };
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    let channel = bsp::ChannelId::parse("channel-0").unwrap();
+    let subject = Subject::Event(EventKind::Report, bsp, channel);
+    let headers = || Headers::new().with(headers::MESSAGE_ID, &event.event_id);
+    let payload = prost::Message::encode_to_vec(&event).into();
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
+    outbound.installation.bus.store(&subject, headers, &payload, deadline).await.unwrap();
 }
 
 /// Changes the time after which a missing report is a problem, like `channel apply`.
@@ -154,6 +186,29 @@ async fn a_file_that_is_never_fetched_is_missing() {
         .await;
     let is_missing = |answer: &Value| missing_in(&answer["lives"][0]).contains(&"not_fetched".to_owned());
     gateway.timeline.answer("c-unfetched", "the file was not fetched", is_missing).await;
+}
+
+/// MEDIA's event names the last command only, and a BSP that keeps files asks once.
+#[tokio::test]
+async fn a_file_that_was_fetched_once_is_missing_in_no_message_that_names_it() {
+    let gateway = gateway(&[("IMCHANNEL_TIMELINE_FETCH_AFTER", "1s")]).await;
+    let _sender = gateway.outbound.sender().await;
+    let media = gateway.outbound.media().await;
+    let uploaded = stored(&media.url, "document", "application/pdf", bytes(b"%PDF-1.7", 4000)).await;
+    let id = uploaded["id"].as_str().unwrap();
+    gateway.outbound.publish(Priority::Interactive, &file("c-first", id)).await;
+    gateway.timeline.life("c-first", &["result", "fetch"]).await;
+    media.stop().await;
+    // The account does not fetch what it cannot reach.
+    gateway.outbound.publish(Priority::Interactive, &file("c-second", id)).await;
+    let has_note = |answer: &Value| {
+        let life = &answer["lives"][0];
+        kinds_of(life).contains(&"result".to_owned()) && life["notes"].to_string().contains("was fetched at")
+    };
+    let answer = gateway.timeline.answer("c-second", "its file was fetched", has_note).await;
+    assert!(!missing_in(&answer["lives"][0]).contains(&"not_fetched".to_owned()), "{answer:#}");
+    let (_, problems) = gateway.timeline.get("/v1/problems?rule=not_fetched").await;
+    assert_eq!(problems["problems"], Value::Array(Vec::new()));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::process::Output;
 use bus::Priority;
 use serde_json::Value;
 
-use super::lives::{CUSTOMER, Gateway, gateway, set_report_after};
+use super::lives::{CUSTOMER, Gateway, gateway, set_report_after, silent_gateway};
 use crate::harness::outbound::text;
 use crate::harness::{eventually, run_cli_with};
 
@@ -44,7 +44,7 @@ async fn trace_prints_a_whole_life_and_exits_with_0() {
 
 #[tokio::test]
 async fn trace_exits_with_3_where_something_is_missing_and_with_1_where_nothing_is_found() {
-    let gateway = gateway(&[]).await;
+    let gateway = silent_gateway().await;
     set_report_after(&gateway.outbound, 1).await;
     let _sender = gateway.outbound.sender().await;
     gateway.outbound.publish(Priority::Interactive, &text(0, "c-silent", CUSTOMER, "Hello")).await;

@@ -5,6 +5,7 @@ mod access;
 mod channels;
 mod console;
 mod errors;
+mod large;
 mod live;
 mod lists;
 mod look_ups;
