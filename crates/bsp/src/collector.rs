@@ -315,7 +315,11 @@ impl<'a> Collector<'a> {
     }
 
     pub(crate) fn next_source(&self) -> EventSource {
-        EventSource { stream_sequence: self.webhook.sequence, item_index: self.next_index() }
+        EventSource {
+            stream_sequence: self.webhook.sequence,
+            item_index: self.next_index(),
+            reconciled: false,
+        }
     }
 
     pub(crate) fn push(&mut self, outcome: Outcome) {

@@ -14,7 +14,7 @@ const ID_BYTES: usize = 16;
 /// The raw values that identify a report or message. A value that the BSP does not send is empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EventKey<'a> {
-    /// `report`, `message`, `account` or `customer`.
+    /// `report`, `message`, `account`, `customer`, or `reconciled` for a report that is read from the message log.
     pub kind: &'static str,
     pub message_id: &'a str,
     /// The raw status of a report, or the raw type of a message. Empty if the id alone identifies the

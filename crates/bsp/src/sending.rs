@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use proto::v1::{CommandFault, ProviderStatus, ReportError};
+use jiff::Timestamp;
+use proto::v1::{CommandFault, ProviderStatus, ReportError, ReportEvent};
 use serde_json::Value;
 
 use crate::command::Command;
+use crate::ids::ChannelId;
 use crate::secret_reference::SecretReference;
 
 /// The account through which a channel sends, from its stored settings.
@@ -162,6 +164,24 @@ pub struct Found {
     pub answer: SendResponse,
 }
 
+/// A response of the message log that is read as reports.
+#[derive(Clone, Copy)]
+pub struct LogAnswer<'a> {
+    /// The channel whose messages were asked for.
+    pub channel: &'a ChannelId,
+    /// The body of a response that [`Sending::lookup_answer`] can read.
+    pub body: &'a [u8],
+    /// When it came.
+    pub answered_at: Timestamp,
+}
+
+// The body is personal data.
+impl fmt::Debug for LogAnswer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogAnswer").field("channel", self.channel).finish_non_exhaustive()
+    }
+}
+
 /// The message log did not return a usable response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupError {
@@ -204,6 +224,17 @@ pub trait Sending: Sync + fmt::Debug {
     /// # Errors
     /// [`LookupError`] if the response is not a log. It then has no information about any message.
     fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError>;
+
+    /// Whether the log says what became of a message, so that a channel may have `reconcile`.
+    fn has_reports_in_log(&self) -> bool {
+        false
+    }
+
+    /// Reads what the log says about messages as reports, at most one for each, with `source.reconciled` and ids of their own. None
+    /// about a message that the log does not have.
+    fn log_reports(&self, _log: &LogAnswer<'_>) -> Vec<ReportEvent> {
+        Vec::new()
+    }
 
     /// Most message ids in one log query.
     fn lookup_ids_max(&self) -> usize;

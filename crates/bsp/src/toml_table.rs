@@ -146,10 +146,15 @@ impl<'t, 's> Table<'t, 's> {
 
     /// The boolean of `key`, if it exists.
     pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        self.boolean_at(key).map(|found| found.value)
+    }
+
+    /// The same with its position.
+    pub fn boolean_at(&mut self, key: &'static str) -> Option<At<bool>> {
         let entry = self.entry(key)?;
         let offset = entry.span().start;
         if let DeValue::Boolean(value) = entry.get_ref() {
-            return Some(*value);
+            return Some(At { value: *value, offset });
         }
         self.add_fault(offset, format_args!("'{key}' must be true or false"));
         None

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use bsp::mask::{self, Unmasked};
-use bsp::registry;
-use bsp::sending::{LookupError, NotSent, Response, SendResponse, Sending};
+use bsp::sending::{LogAnswer, LookupError, NotSent, Response, SendResponse, Sending};
+use bsp::{ChannelId, Outcome, Webhook, registry};
 use proptest::prelude::*;
+use proto::v1::{EventSource, ReportStatus};
 use serde_json::{Value, json};
 
 fn infobip() -> &'static dyn Sending {
@@ -237,5 +238,66 @@ fn the_message_log_shows_accepted_messages() {
     assert_eq!(infobip().lookup_answer(429, b""), Err(LookupError::Limited));
     for (status, body) in [(200, ""), (200, "{}"), (500, r#"{"results":[]}"#)] {
         assert_eq!(infobip().lookup_answer(status, body.as_bytes()), Err(LookupError::Unreadable));
+    }
+}
+
+#[test]
+fn the_message_log_is_read_as_reports_with_ids_of_their_own() {
+    let entry = |id: &str, group: &str, status: i32, more: Value| {
+        let mut entry = json!({ "messageId": id, "to": "4915112345678", "from": "447860099299", "channel": "WHATSAPP",
+            "text": "Hello", "price": { "currency": "EUR" }, "sentAt": "2026-03-01T08:00:00.000+0000",
+            "status": { "groupName": group, "id": status, "name": format!("{group}_X") } });
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let none = || json!({});
+    let done = json!({ "doneAt": "2026-03-01T08:00:05.000+0000" });
+    let channel = ChannelId::parse("sales").unwrap();
+    let answered_at = "2026-03-01T09:00:00Z".parse().unwrap();
+    let read = |results: Value| {
+        let body = json!({ "results": results }).to_string();
+        infobip().log_reports(&LogAnswer { channel: &channel, body: body.as_bytes(), answered_at })
+    };
+    let reports = read(json!([
+        entry("imc-a", "REJECTED", 23, none()),
+        entry("imc-a", "DELIVERED", 5, done.clone()),
+        entry("imc-a", "PENDING", 7, none()),
+        entry("imc-b", "REJECTED", 12, none()),
+        entry("imc-c", "DELIVERED", 5, json!({ "channel": "SMS" })),
+        { "messageId": "imc-d" },
+        entry("imc-e", "NEW_GROUP", 99, none()),
+        7,
+    ]));
+    let found: Vec<_> = reports.iter().map(|report| (report.message_id.as_str(), report.status())).collect();
+    let expected = [
+        ("imc-a", ReportStatus::Delivered),
+        ("imc-b", ReportStatus::Failed),
+        ("imc-e", ReportStatus::Unrecognized),
+    ];
+    assert_eq!(found, expected);
+    let first = &reports[0];
+    assert_eq!(first.source, Some(EventSource { reconciled: true, ..EventSource::default() }));
+    assert_eq!((first.command_id.as_str(), first.recipient.as_str()), ("a", "4915112345678"));
+    assert_eq!(
+        (first.channel_id.as_str(), first.bsp.as_str(), first.aicc_status),
+        ("sales", "infobip", Some(0))
+    );
+    assert_eq!(first.unread_json, "", "the log's text and price are no words about the status");
+    assert_eq!(first.occurred_at.unwrap().seconds, first.received_at.unwrap().seconds - 3595);
+    // docs/compatibility.md promises that an id is the same in every version.
+    assert_eq!(first.event_id, "89d2a6b8977697245d8c0f633fbf385b");
+    // The same words have the same id, other words another one, and a report another one than the log.
+    let ids = |results: Value| read(results).into_iter().map(|report| report.event_id).collect::<Vec<_>>();
+    assert_eq!(ids(json!([entry("imc-a", "DELIVERED", 5, done)])), [first.event_id.clone()]);
+    assert_ne!(ids(json!([entry("imc-a", "DELIVERED", 5, none())])), [first.event_id.clone()]);
+    let webhook = json!({ "results": [entry("imc-a", "DELIVERED", 5, json!({ "doneAt": "2026-03-01T08:00:05.000+0000" }))] });
+    let body = webhook.to_string().into_bytes().into();
+    let webhook = Webhook { channel: &channel, body: &body, received_at: answered_at, sequence: 1 };
+    let parsed = registry::find("infobip").unwrap().parse(&webhook);
+    let Outcome::Report(report) = &parsed.items[0].outcome else { panic!("no report") };
+    assert_ne!(report.event_id, first.event_id);
+    for body in ["", "{", "[]", r#"{"results":7}"#, r#"{"results":[{}]}"#] {
+        let log = LogAnswer { channel: &channel, body: body.as_bytes(), answered_at };
+        assert_eq!(infobip().log_reports(&log), [], "{body}");
     }
 }

@@ -15,7 +15,7 @@ use crate::sending::{Found, LookupError, NotSent, Response, SendResponse};
 use crate::utf8;
 
 /// Status id `REJECTED_DUPLICATE_MESSAGE_ID`.
-const DUPLICATE_ID: &str = "23";
+pub(super) const DUPLICATE_ID: &str = "23";
 
 pub(super) const LOGGED_KEYS: &[&str] =
     &["messageId", "bulkId", "groupId", "groupName", "id", "name", "errorCode"];

@@ -8,6 +8,7 @@ mod answer;
 mod card;
 mod credential;
 mod error;
+mod log;
 mod message;
 mod messages_api;
 mod notification;
@@ -29,7 +30,9 @@ use crate::ids::BspId;
 use crate::json::{self, LooseScalar, Part};
 use crate::parsed::{Parsed, Rejection, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile, SettingsContext, WebhookRetries};
-use crate::sending::{Account, Found, LookupError, MediaLink, Request, Response, SendResponse, Sending};
+use crate::sending::{
+    Account, Found, LogAnswer, LookupError, MediaLink, Request, Response, SendResponse, Sending,
+};
 use crate::toml_table::Table;
 use crate::utf8;
 
@@ -147,6 +150,14 @@ impl Sending for Infobip {
 
     fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError> {
         answer::lookup(status, body)
+    }
+
+    fn has_reports_in_log(&self) -> bool {
+        true
+    }
+
+    fn log_reports(&self, log: &LogAnswer<'_>) -> Vec<proto::v1::ReportEvent> {
+        log::reports(log)
     }
 
     /// With ids of 50 characters, the URL stays below 8 KiB.

@@ -38,6 +38,11 @@ const GROUPS: [Group; 7] = [
     Group { name: "SEEN", id: "", status: ReportStatus::Read, aicc_status: None },
 ];
 
+/// Kind of the event ids of reports.
+const REPORT: &str = "report";
+/// Kind of the event ids of what the message log says.
+const RECONCILED: &str = "reconciled";
+
 /// Infobip's name of the only channel that this gateway supports.
 pub(super) const WHATSAPP: &str = "WHATSAPP";
 
@@ -128,6 +133,16 @@ pub(super) fn is_failure(status: Part<'_>) -> bool {
 }
 
 pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
+    read_delivery(raw, out, REPORT)
+}
+
+/// Reads an entry of the message log, which has the fields of a delivery report. Its event has another id than the report, because the
+/// report may still come, in other words.
+pub(super) fn log_entry(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
+    read_delivery(raw, out, RECONCILED)
+}
+
+fn read_delivery(raw: &RawValue, out: &mut Collector<'_>, kind: &'static str) -> Result<(), Rejection> {
     let (report, mut event) = begin(raw, out)?;
     let Ok(Some(status)) = json::optional::<Status<'_>>(report.status) else {
         return Err(Rejection::new("wrong_shape", "field 'status' is not an object"));
@@ -142,7 +157,8 @@ pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Re
     let raw_status =
         [status.group_name.or(&status.group_id).as_str(), status.name.or(&status.id).as_str()].join("/");
 
-    event.event_id = event_id(&report, &raw_status, time, error_code, out);
+    let key = EventKey { kind, status: &raw_status, time: time.as_str(), error_code, ..EventKey::default() };
+    event.event_id = event_id(&report, key, out);
     event.provider_status = Some(status.to_provider_status());
     event.error = error.and_then(reported);
     event.errors = event.error.iter().cloned().collect();
@@ -204,7 +220,8 @@ fn finish_timed(
     time: &LooseScalar<'_>,
     out: &mut Collector<'_>,
 ) {
-    event.event_id = event_id(report, timed.raw, time, "", out);
+    let key = EventKey { kind: REPORT, status: timed.raw, time: time.as_str(), ..EventKey::default() };
+    event.event_id = event_id(report, key, out);
     event.occurred_at = occurred_at(time, &event.message_id, out);
     event.provider_status = Some(ProviderStatus { raw: timed.raw.to_owned(), ..ProviderStatus::default() });
     let status = if is_other_channel(event) { ReportStatus::Unrecognized } else { timed.status };
@@ -232,29 +249,23 @@ fn set_status(event: &mut ReportEvent, status: &Status<'_>, out: &mut Collector<
 }
 
 /// A report about a failover channel does not change the status of the WhatsApp message.
-fn is_other_channel(event: &ReportEvent) -> bool {
+pub(super) fn is_other_channel(event: &ReportEvent) -> bool {
     !event.provider_channel.is_empty() && !event.provider_channel.eq_ignore_ascii_case(WHATSAPP)
 }
 
-fn event_id(
-    report: &Report<'_>,
-    status: &str,
-    time: &LooseScalar<'_>,
-    error_code: &str,
-    out: &Collector<'_>,
-) -> String {
+/// `key` has kind, status, time and error code.
+fn event_id(report: &Report<'_>, key: EventKey<'_>, out: &Collector<'_>) -> String {
     // A failover channel's report is a different event than WhatsApp's, although the other values are the
     // same.
     let channel = report.channel.as_str();
     let is_whatsapp = channel.is_empty() || channel.eq_ignore_ascii_case(WHATSAPP);
+    let status = key.status;
     let status = if is_whatsapp { Cow::Borrowed(status) } else { Cow::Owned(format!("{status}@{channel}")) };
     EventKey {
-        kind: "report",
         message_id: report.message_id.as_str(),
         status: &status,
-        time: time.as_str(),
-        error_code,
         recipient: report.to.or(&report.destination).as_str(),
+        ..key
     }
     .id(PROFILE.id, out.webhook.channel)
 }

@@ -12,7 +12,7 @@ use super::*;
 use crate::row::{RowKind, Status};
 
 fn source() -> Option<EventSource> {
-    Some(EventSource { stream_sequence: 17, item_index: 2 })
+    Some(EventSource { stream_sequence: 17, item_index: 2, reconciled: false })
 }
 
 fn event_row(extractor: &Extractor, kind: &str, payload: Vec<u8>) -> Row {
