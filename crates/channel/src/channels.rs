@@ -27,6 +27,8 @@ pub struct Channel {
     pub spool: Option<bool>,
     /// Seconds after which an accepted message without a report is a problem; `None` for the timeline's default.
     pub report_after_s: Option<u32>,
+    /// Whether the sender asks the BSP's message log about accepted messages without a report.
+    pub reconcile: bool,
     /// The BSP's own settings.
     pub settings: serde_json::Value,
     /// Whether an operator has paused sending through it.

@@ -29,6 +29,7 @@ pub struct ChannelSpec {
     signature: Option<SignatureRecord>,
     spool: Option<bool>,
     report_after_s: Option<u32>,
+    reconcile: bool,
     settings: serde_json::Value,
 }
 
@@ -86,6 +87,7 @@ impl ChannelSpec {
             signature: self.signature.clone(),
             spool: self.spool,
             report_after_s: self.report_after_s,
+            reconcile: self.reconcile,
             settings: self.settings.clone(),
             paused: false,
         }
@@ -162,9 +164,32 @@ fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<
     let signature = if bsp.profile().signs_requests { read_signature(table, bsp.profile()) } else { None };
     let spool = table.boolean("spool");
     let report_after_s = table.integer("report_after", 1, REPORT_AFTER_S_MAX);
+    let reconcile = table.boolean_at("reconcile").filter(|reconcile| reconcile.value);
     let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
     table.refuse_unknown_keys();
-    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, spool, report_after_s, settings })
+    if let Some(reconcile) = reconcile
+        && let Err(fault) = check_reconcile(bsp, &settings)
+    {
+        table.add_fault(reconcile.offset, fault);
+    }
+    let reconcile = reconcile.is_some();
+    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, spool, report_after_s, reconcile, settings })
+}
+
+/// Whether a channel has a message log that can be asked.
+fn check_reconcile(bsp: &dyn Bsp, settings: &serde_json::Value) -> Result<(), String> {
+    let name = bsp.profile().id;
+    if !bsp.sending().is_some_and(bsp::sending::Sending::has_reports_in_log) {
+        return Err(format!(
+            "'reconcile' is true, but imchannel can ask no message log of {name}; remove it"
+        ));
+    }
+    if settings.is_null() {
+        return Err(format!(
+            "'reconcile' is true, but the channel has no account whose message log can be asked; add [channel.{name}] or remove it"
+        ));
+    }
+    Ok(())
 }
 
 fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {

@@ -34,6 +34,9 @@ pub struct Record {
     /// Seconds after which an accepted message without a report is a problem; absent for the timeline's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report_after_s: Option<u32>,
+    /// Whether the BSP's message log is asked about accepted messages without a report; absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reconcile: bool,
     /// The BSP's own settings; `null` where it has none.
     #[serde(default)]
     pub settings: serde_json::Value,
@@ -121,6 +124,7 @@ impl Record {
             signature,
             spool: self.spool,
             report_after_s: self.report_after_s,
+            reconcile: self.reconcile,
             settings: self.settings.clone(),
             is_paused: self.paused,
         })
@@ -139,6 +143,7 @@ impl From<&Channel> for Record {
             signature: channel.signature.as_ref().map(SignatureRecord::from),
             spool: channel.spool,
             report_after_s: channel.report_after_s,
+            reconcile: channel.reconcile,
             settings: channel.settings.clone(),
             paused: channel.is_paused,
         }
@@ -172,6 +177,7 @@ mod tests {
     const SPOOLED: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","spool":false,"settings":null}"#;
 
     const WATCHED: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","report_after_s":60,"settings":null}"#;
+    const RECONCILED: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","reconcile":true,"settings":null}"#;
 
     /// docs/compatibility.md promises this form. Version 0.1 wrote this text; do not change it.
     #[test]
@@ -190,6 +196,7 @@ mod tests {
             signature: None,
             spool: None,
             report_after_s: None,
+            reconcile: false,
             settings: serde_json::Value::Null,
             paused: false,
         };
@@ -203,7 +210,14 @@ mod tests {
         };
         let spooled = Record { spool: Some(false), ..plain.clone() };
         let watched = Record { report_after_s: Some(60), ..plain.clone() };
-        for (stored, record) in [(PLAIN, plain), (SIGNED, signed), (SPOOLED, spooled), (WATCHED, watched)] {
+        let reconciled = Record { reconcile: true, ..plain.clone() };
+        for (stored, record) in [
+            (PLAIN, plain),
+            (SIGNED, signed),
+            (SPOOLED, spooled),
+            (WATCHED, watched),
+            (RECONCILED, reconciled),
+        ] {
             assert_eq!(Record::from_json("c", stored.as_bytes()).unwrap(), record);
             assert_eq!(String::from_utf8(record.to_json()).unwrap(), stored);
             let later = stored.replacen('{', r#"{"added_later":1,"#, 1);

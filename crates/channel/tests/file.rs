@@ -178,3 +178,28 @@ fn an_array_is_not_read_as_a_record_or_a_table() {
         assert!(file::parse(&source, &settings).is_err(), "{array}");
     }
 }
+
+#[test]
+fn a_channel_reconciles_only_if_its_bsp_has_a_log_and_the_channel_an_account() {
+    let with = |bsp: &str, more: &str| {
+        format!(
+            "[[channel]]\nid = \"c\"\nbsp = \"{bsp}\"\ntenant = \"t\"\nwebhook = [{{ password = \"password-1\" }}]\nreconcile = true\n{more}"
+        )
+    };
+    let account = "[channel.infobip]\nbase_url = \"https://xxxx.api.infobip.com\"\napi_key = \"env:INFOBIP_API_KEY\"\nscenario_key = \"A\"\n";
+    let channels = file::parse(&with("infobip", account), &SettingsContext::default()).unwrap();
+    assert!(channels[0].to_record(&key()).to_channel().unwrap().reconcile);
+    let no_account = faults(&with("infobip", ""));
+    assert_eq!(no_account.len(), 1, "{no_account:?}");
+    assert!(
+        no_account[0].contains("line 6") && no_account[0].contains("add [channel.infobip]"),
+        "{no_account:?}"
+    );
+    for bsp in ["koomessage", "gupshup"] {
+        let found = faults(&with(bsp, ""));
+        let expected = format!("imchannel can ask no message log of {bsp}; remove it");
+        assert!(found.len() == 1 && found[0].contains(&expected), "{found:?}");
+    }
+    let off = with("koomessage", "").replace("reconcile = true", "reconcile = false");
+    assert!(!file::parse(&off, &SettingsContext::default()).unwrap()[0].to_record(&key()).reconcile);
+}

@@ -250,6 +250,7 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         "spool": record.spool,
         "spools": spools,
         "report_after_s": record.report_after_s,
+        "reconcile": record.reconcile,
         "settings": record.settings,
         "paused": record.paused,
         "report_path": format!("/social/on/whatsapp/{}/report/{}", record.bsp, record.id),

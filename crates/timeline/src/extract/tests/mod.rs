@@ -33,6 +33,7 @@ pub(super) fn extractor(bodies: Bodies) -> Extractor {
         signature: None,
         spool: None,
         report_after_s: None,
+        reconcile: false,
         settings: serde_json::Value::Null,
         is_paused: false,
     };
