@@ -3,7 +3,7 @@
 
 use async_nats::jetstream;
 use bsp::ChannelId;
-use bus::read::follow::{FollowOptions, Followed, follow};
+use bus::read::follow::{FollowOptions, Followed, follow, follow_subject};
 use bus::streams::EVENTS;
 use bus::{Bus, EventKind, Headers, Subject, headers};
 use futures_util::TryStreamExt;
@@ -123,6 +123,45 @@ async fn following_begins_where_it_is_told_and_leaves_no_consumer_behind() {
     })
     .await;
     assert_eq!(stream.secured.refusals(), Vec::<String>::new());
+}
+
+/// As user `sender`, which reads two kinds of events of its channels, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_reads_the_reports_of_one_channel_and_no_message_of_a_customer() {
+    let mut stream = Stream::start().await;
+    let sender = stream.secured.bus("imchannel-sender", "sender").await;
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    let event = |kind, channel: &str| Subject::Event(kind, bsp, ChannelId::parse(channel).unwrap());
+    let hour = jiff::SignedDuration::from_hours(1);
+    let since = jiff::Timestamp::now().checked_sub(hour).unwrap();
+    let reports = event(EventKind::Report, "channel-0");
+    stream.store(5).await;
+    let mut followed = follow_subject(&sender, &EVENTS, &reports, since);
+    take(&mut followed, 1..=5).await;
+    assert!(followed.next_or_end().await.unwrap().is_none(), "a message is left");
+    let store = async |subject: Subject| {
+        let headers = || Headers::new().with(headers::MESSAGE_ID, "of-the-sender");
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        sender.store(&subject, headers, &b"x".to_vec().into(), deadline).await.unwrap();
+    };
+    store(event(EventKind::SendResult, "channel-0")).await;
+    stream.store(2).await;
+    let mut results = follow_subject(&sender, &EVENTS, &event(EventKind::SendResult, "channel-0"), since);
+    take(&mut results, 6..=6).await;
+    take(&mut followed, 7..=8).await;
+    drop((results, followed));
+    within(2 * TIMEOUT, "the server deletes consumers to which no client listens", || async {
+        stream.consumers().await.is_empty().then_some(())
+    })
+    .await;
+    // A later start leaves out what was stored before it.
+    let tomorrow = jiff::Timestamp::now().checked_add(24 * hour).unwrap();
+    let mut later = follow_subject(&sender, &EVENTS, &reports, tomorrow);
+    assert!(later.next_or_end().await.unwrap().is_none());
+    assert_eq!(stream.secured.refusals(), Vec::<String>::new());
+    let mut refused = follow_subject(&sender, &EVENTS, &event(EventKind::Message, "channel-0"), since);
+    assert!(refused.next_or_end().await.is_err());
+    assert!(stream.secured.refusals().iter().any(|line| line.contains("imchannel.event.message")));
 }
 
 /// Two processes that follow the same stream disturb each other, and both read everything.

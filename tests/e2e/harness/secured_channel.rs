@@ -20,7 +20,7 @@ pub(crate) const CHANNEL: &str = "channel-0";
 pub(crate) fn channels_file(account_url: &str) -> String {
     format!(
         "[[channel]]\nid = \"{CHANNEL}\"\nbsp = \"infobip\"\ntenant = \"tenantname\"\n\
-         webhook = [{{ password = \"webhook-password\" }}]\n[channel.infobip]\nbase_url = \"{account_url}\"\n\
+         webhook = [{{ password = \"webhook-password\" }}]\nreconcile = true\n[channel.infobip]\nbase_url = \"{account_url}\"\n\
          api_key = \"file:infobip_api_key\"\nscenario_key = \"S-0\"\nsends_per_second = 50\n"
     )
 }

@@ -280,7 +280,7 @@ const READERS_OF_CHANNELS: [&str; 6] = ["ingress", "sender", "media", "timeline"
 /// Operations on the bus, and the users that may do them.
 const RIGHTS: &[(&str, &[&str])] = &[
     ("imchannel.webhook.infobip.channel-0", &["ingress"]),
-    ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
+    ("imchannel.event.report.infobip.channel-0", &["normalizer", "sender", "operator"]),
     ("imchannel.event.message.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.account.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.customer.infobip.channel-0", &["normalizer", "operator"]),
@@ -314,6 +314,11 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.CREATE.WEBHOOKS.timeline.imchannel.webhook.>", &[]),
     ("$JS.API.CONSUMER.CREATE.EVENTS.timeline", &["timeline"]),
     ("$JS.API.CONSUMER.CREATE.EVENTS.aicc.imchannel.event.>", &[]),
+    // Which messages have no report, for reconciliation.
+    ("$JS.API.CONSUMER.CREATE.EVENTS.reconciler-1.imchannel.event.report.infobip.channel-0", &["sender"]),
+    ("$JS.API.CONSUMER.CREATE.EVENTS.reconciler-1.imchannel.event.send.infobip.channel-0", &["sender"]),
+    ("$JS.API.CONSUMER.CREATE.EVENTS.reconciler-1.imchannel.event.message.infobip.channel-0", &[]),
+    ("$JS.API.CONSUMER.CREATE.EVENTS.reconciler-1", &[]),
     ("$JS.API.CONSUMER.CREATE.COMMANDS.timeline", &["timeline"]),
     ("$JS.API.CONSUMER.CREATE.DEADLETTERS.timeline", &["timeline"]),
     ("$JS.API.CONSUMER.DELETE.EVENTS.timeline", &["timeline", "provisioner", "operator"]),
@@ -374,7 +379,7 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.ACK._.hash.EVENTS.aicc.1.1.1.1.1", &["aicc"]),
     ("$JS.FC.KV_imchannel_channels.x", &READERS_OF_CHANNELS),
     ("$JS.FC._.hash.KV_imchannel_lanes.x", &["sender", "timeline", "operator"]),
-    ("$JS.FC.EVENTS.timeline.x", &["timeline", "operator"]),
+    ("$JS.FC.EVENTS.timeline.x", &["sender", "timeline", "operator"]),
     ("$JS.FC._.hash.WEBHOOKS.timeline.x", &["timeline", "operator"]),
     // What waits for a durable of a reader, and nothing of a back end's other ones.
     ("$JS.API.CONSUMER.INFO.COMMANDS.send-channel-0", &["sender", "timeline", "provisioner", "operator"]),

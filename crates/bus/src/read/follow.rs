@@ -1,16 +1,20 @@
-//! Follows a stream for an observer that must not be able to disturb anyone: the timeline.
+//! Follows a stream with a push consumer ([`crate::read::observer`]) that is not durable: for the timeline, an observer that must not be
+//! able to disturb anyone, and for the reconciliation of the sender.
 //!
-//! It reads with a push consumer ([`crate::read::observer`]) that is always called `timeline` and is not durable, because of what
-//! such a reader needs to be permitted: `CONSUMER.CREATE.{stream}.timeline` and `CONSUMER.DELETE.{stream}.timeline`, in exactly these
-//! words.
+//! The consumer of the timeline is always called `timeline`, because of what such a reader needs to be permitted:
+//! `CONSUMER.CREATE.{stream}.timeline` and `CONSUMER.DELETE.{stream}.timeline`, in exactly these words.
 //! - A reader whose consumer's name the server chooses ([`crate::read::subscribe`]) needs `CONSUMER.CREATE.{stream}`. The body of such a
 //!   request may still have a name, and then the server changes the consumer of that name, a durable too (seen on 2.9.10). If the subject
 //!   has the name, the server takes no other from the body.
 //! - A consumer that is pulled from needs `CONSUMER.MSG.NEXT`. Its response without a message has no body, and, sent to a
 //!   reply subject of the requester's choice, is a JetStream call that needs none, such as the deletion of a stream.
 //!
-//! So only one process can follow a stream. A second one takes the consumer, and the first takes it back after a silence: both read
+//! So only one process can follow a stream as `timeline`. A second one takes the consumer, and the first takes it back after a silence: both read
 //! everything, slowly.
+//!
+//! [`follow_subject`] reads one subject, in any number of processes, with consumers whose names begin with `reconciler` and end
+//! randomly. It needs `CONSUMER.CREATE.{stream}.*.{subject}`, and deletes nothing: the server removes a consumer without a client.
+//! The user of the sender, who may do this, may change more than a consumer by its other rights (SECURITY.md).
 //!
 //! How much is sent ahead of the reader is bounded by the flow control of NATS. The server begins with 2 MiB and doubles that with
 //! each answer, up to 32 MiB, and has no setting for it. So a consumer gets few answers (`ANSWERS_MAX`); what it has sent is read, and
@@ -21,13 +25,15 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::connect::Bus;
 use crate::read::messages::{ReadError, ReadMessage};
-use crate::read::observer::{Consumer, Step, create};
+use crate::read::observer::{Consumer, FollowedSubject, Step, Wanted, create};
 use crate::schema::streams::StreamDefinition;
+use crate::schema::subject::Subject;
 
 /// Pause after a failed attempt to create a consumer.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -46,6 +52,8 @@ pub struct Followed {
     bus: Bus,
     stream: &'static StreamDefinition,
     options: FollowOptions,
+    /// The only subject that is read; `None` for all.
+    subject: Option<FollowedSubject>,
     connections: watch::Receiver<u64>,
     source: Source,
     passed: u64,
@@ -77,11 +85,23 @@ pub fn follow(bus: &Bus, stream: &'static StreamDefinition, options: FollowOptio
         bus: bus.clone(),
         stream,
         options,
+        subject: None,
         connections: bus.connections(),
         source: Source::Missing,
         passed: 0,
         retry_at: Instant::now(),
     }
+}
+
+/// Starts to follow one subject of a stream, from the first message that was stored at `since` or later.
+pub fn follow_subject(
+    bus: &Bus,
+    stream: &'static StreamDefinition,
+    subject: &Subject,
+    since: Timestamp,
+) -> Followed {
+    let subject = Some(FollowedSubject { filter: subject.to_text(), since });
+    Followed { subject, ..follow(bus, stream, FollowOptions::default()) }
 }
 
 impl Followed {
@@ -92,6 +112,18 @@ impl Followed {
     /// [`ReadError`] when no consumer can be created, because the stream is missing or the server does not respond. The next call
     /// tries again after a pause.
     pub async fn next(&mut self) -> Result<ReadMessage, ReadError> {
+        loop {
+            if let Some(read) = self.next_or_end().await? {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// The same as [`Followed::next`], but it returns `None` at a sign of life, which the server sends while there is nothing to read.
+    ///
+    /// # Errors
+    /// As [`Followed::next`].
+    pub async fn next_or_end(&mut self) -> Result<Option<ReadMessage>, ReadError> {
         loop {
             let consumer = match &mut self.source {
                 Source::Consumer(consumer) => consumer,
@@ -105,18 +137,23 @@ impl Followed {
                     tokio::time::sleep_until(self.retry_at).await;
                     self.connections.mark_unchanged();
                     self.retry_at = Instant::now() + RETRY_PAUSE;
-                    self.source =
-                        Source::Creating(Box::pin(create(self.bus.clone(), self.stream, self.options)));
+                    let wanted =
+                        Wanted { stream: self.stream, options: self.options, subject: self.subject.clone() };
+                    self.source = Source::Creating(Box::pin(create(self.bus.clone(), wanted)));
                     continue;
                 }
             };
             match consumer.step(&self.bus, &mut self.connections).await {
                 Step::Message(read) => {
                     self.options.next_sequence = read.delivery.sequence + 1;
-                    return Ok(read);
+                    return Ok(Some(read));
                 }
                 Step::Nothing => {}
                 Step::Passed(sequence) => self.passed = sequence,
+                Step::End(sequence) => {
+                    self.passed = sequence;
+                    return Ok(None);
+                }
                 Step::Lost => self.source = Source::Missing,
                 Step::Drained => {
                     self.source = Source::Missing;

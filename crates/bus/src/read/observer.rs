@@ -8,6 +8,8 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pu
 use async_nats::{Message, StatusCode, Subscriber, jetstream};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use jiff::Timestamp;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,7 +17,7 @@ use crate::client::connect::Bus;
 use crate::consume::delivery::Delivery;
 use crate::read::follow::FollowOptions;
 use crate::read::messages::{ReadError, ReadMessage};
-use crate::schema::streams::{OBSERVER, StreamDefinition};
+use crate::schema::streams::{OBSERVER, RECONCILER, StreamDefinition};
 
 /// Interval of the server's signs of life while there are no messages.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -29,6 +31,34 @@ const ANSWERS_MAX: usize = 2;
 const DRAINED_AFTER: Duration = Duration::from_millis(20);
 /// Header of a sign of life when the server waits for an answer of the flow control: the subject of that answer.
 const STALLED: &str = "Nats-Consumer-Stalled";
+
+/// One subject of a stream, from a time on.
+#[derive(Debug, Clone)]
+pub(super) struct FollowedSubject {
+    pub(super) filter: String,
+    pub(super) since: Timestamp,
+}
+
+/// What a consumer is to read.
+pub(super) struct Wanted {
+    pub(super) stream: &'static StreamDefinition,
+    pub(super) options: FollowOptions,
+    /// The only subject; `None` for all.
+    pub(super) subject: Option<FollowedSubject>,
+}
+
+impl Wanted {
+    fn deliver_policy(&self) -> Result<DeliverPolicy, ReadError> {
+        match &self.subject {
+            Some(subject) if self.options.next_sequence == 0 => {
+                let since = OffsetDateTime::from_unix_timestamp_nanos(subject.since.as_nanosecond());
+                let start_time = since.map_err(|error| ReadError::new(self.stream.name, error))?;
+                Ok(DeliverPolicy::ByStartTime { start_time })
+            }
+            _ => Ok(DeliverPolicy::ByStartSequence { start_sequence: self.options.next_sequence.max(1) }),
+        }
+    }
+}
 
 /// A consumer on the server.
 pub(super) struct Consumer {
@@ -46,31 +76,39 @@ pub(super) enum Step {
     Message(ReadMessage),
     /// A sign of life.
     Nothing,
-    /// A sign of life of a consumer of which every message came. There is no message up to this sequence that did not come.
+    /// The server waits for the flow control, and every message of the consumer came. There is no message up to this sequence that
+    /// did not come.
     Passed(u64),
+    /// The same without waiting: there is nothing more to read.
+    End(u64),
     /// Messages were lost on their way, or the consumer is gone.
     Lost,
     /// The consumer has sent what it may.
     Drained,
 }
 
-/// Creates the consumer of the stream in the place of an earlier one.
-pub(super) async fn create(
-    bus: Bus,
-    stream: &'static StreamDefinition,
-    options: FollowOptions,
-) -> Result<Consumer, ReadError> {
-    let name = stream.name;
+/// Creates the consumer. That of a whole stream takes the place of an earlier one.
+pub(super) async fn create(bus: Bus, wanted: Wanted) -> Result<Consumer, ReadError> {
+    let name = wanted.stream.name;
+    let deliver_policy = wanted.deliver_policy()?;
     let deliver_subject = bus.client.new_inbox();
     let inbox = bus.client.subscribe(deliver_subject.clone()).await;
     let inbox = inbox.map_err(|error| ReadError::new(name, error))?;
-    // Where a consumer begins cannot be changed. One of an earlier reader may be left; if not, this fails.
-    let _ = bus.jetstream.delete_consumer_from_stream(OBSERVER, name).await;
+    let consumer_name = match &wanted.subject {
+        // The end of an inbox is random.
+        Some(_) => format!("{RECONCILER}-{}", deliver_subject.rsplit('.').next().unwrap_or_default()),
+        None => {
+            // Where a consumer begins cannot be changed. One of an earlier reader may be left; if not, this fails.
+            let _ = bus.jetstream.delete_consumer_from_stream(OBSERVER, name).await;
+            OBSERVER.to_owned()
+        }
+    };
     let config = push::Config {
-        name: Some(OBSERVER.to_owned()),
+        name: Some(consumer_name),
+        filter_subject: wanted.subject.map(|subject| subject.filter).unwrap_or_default(),
         deliver_subject,
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: options.next_sequence.max(1) },
-        headers_only: options.headers_only,
+        deliver_policy,
+        headers_only: wanted.options.headers_only,
         ack_policy: AckPolicy::None,
         replay_policy: ReplayPolicy::Instant,
         flow_control: true,
@@ -126,13 +164,16 @@ impl Consumer {
     async fn take_heartbeat(&mut self, bus: &Bus, message: Message) -> Step {
         let headers = message.headers.unwrap_or_default();
         let stalled = headers.get(STALLED).map(|subject| subject.as_str().to_owned());
-        if let Some(subject) = message.reply.map(|subject| subject.to_string()).or(stalled) {
+        let asked = message.reply.map(|subject| subject.to_string()).or(stalled);
+        let is_stalled = asked.is_some();
+        if let Some(subject) = asked {
             self.answer(bus, subject).await;
         }
         let number = |name| headers.get(name).and_then(|number| number.as_str().parse::<u64>().ok());
         match (number(NATS_LAST_CONSUMER), number(NATS_LAST_STREAM)) {
             (Some(sent), _) if sent != self.came => Step::Lost,
-            (Some(_), Some(passed)) => Step::Passed(passed),
+            (Some(_), Some(passed)) if is_stalled => Step::Passed(passed),
+            (Some(_), Some(passed)) => Step::End(passed),
             _ => Step::Nothing,
         }
     }

@@ -51,6 +51,10 @@ pub enum Purged {
 /// name.
 pub const OBSERVER: &str = "timeline";
 
+/// Begins the names of the consumers with which senders read what was reported ([`crate::read::follow::follow_subject`]). They are not
+/// durable.
+pub const RECONCILER: &str = "reconciler";
+
 /// Definition of a durable pull consumer of a whole stream: explicit acks, no limit of deliveries (the worker alone
 /// decides when a message is given up).
 #[derive(Debug)]
