@@ -15,6 +15,9 @@ const KEY_LIFE: Duration = Duration::from_secs(30);
 /// TTL of a cached failure to fetch the API key.
 const KEY_RETRY: Duration = Duration::from_secs(2);
 
+/// Time after which the message log is asked about a message without a report, in channels without `report_after`.
+const RECONCILE_AFTER: Duration = Duration::from_secs(15 * 60);
+
 /// A channel's account.
 pub(crate) struct Account {
     pub(crate) bsp: BspId,
@@ -23,6 +26,8 @@ pub(crate) struct Account {
     pub(crate) sending: &'static dyn Sending,
     pub(crate) settings: serde_json::Value,
     pub(crate) details: sending::Account,
+    /// Time after its acceptance at which the message log is asked about a message without a report; `None` for never.
+    pub(crate) reconcile_after: Option<Duration>,
     secrets: Secrets,
     key: Mutex<KnownKey>,
 }
@@ -51,6 +56,8 @@ impl Account {
     /// Returns the account of a channel, or `None` for a channel that cannot send.
     pub(crate) fn of(channel: &Channel, secrets: &Secrets) -> Option<Self> {
         let sending = channel.bsp.sending()?;
+        let report_after = channel.report_after_s.map(|seconds| Duration::from_secs(seconds.into()));
+        let reconciles = channel.reconcile && sending.has_reports_in_log();
         Some(Self {
             bsp: channel.bsp.profile().id,
             channel: channel.id.clone(),
@@ -58,6 +65,7 @@ impl Account {
             sending,
             settings: channel.settings.clone(),
             details: sending.account(&channel.settings)?,
+            reconcile_after: reconciles.then(|| report_after.unwrap_or(RECONCILE_AFTER)),
             secrets: secrets.clone(),
             key: Mutex::default(),
         })

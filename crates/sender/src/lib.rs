@@ -8,6 +8,7 @@
 //! What lanes and commands share is in [`context`](mod@context). [`bsp_client`](mod@bsp_client) makes the HTTP calls,
 //! [`ledger`](mod@ledger) has the form of an entry, [`result`](mod@result) that of a result and a dead letter.
 //! [`reject`](mod@reject) answers commands that cannot be sent, [`orphans`](mod@orphans) those that no lane reads.
+//! [`reconcile`](mod@reconcile) asks the BSP's message log about accepted messages without a report.
 //! The decisions of a send are pure functions, which [`protocol`](mod@protocol) lists.
 //! The crate `lane_state` is what the owner of a lane tells the others, and the command line.
 
@@ -24,6 +25,7 @@ mod metrics;
 mod moment;
 mod orphans;
 pub mod protocol;
+mod reconcile;
 mod reject;
 mod result;
 mod send;
@@ -155,7 +157,7 @@ fn replica_name() -> anyhow::Result<String> {
 static NEEDS: Needs = Needs {
     streams: &[
         StreamUse { stream: &COMMANDS, subjects: &["imchannel.command.send.*", "imchannel.command.bulk.*"] },
-        StreamUse { stream: &EVENTS, subjects: &["imchannel.event.send.*.*"] },
+        StreamUse { stream: &EVENTS, subjects: &["imchannel.event.send.*.*", "imchannel.event.report.*.*"] },
         StreamUse { stream: &DEADLETTERS, subjects: &["imchannel.deadletter.command.*"] },
     ],
     durables: &[],

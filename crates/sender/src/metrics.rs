@@ -51,6 +51,7 @@ pub(crate) struct SenderMetrics {
     results: Family<ResultLabels, Counter>,
     calls: Family<CallLabels, Counter>,
     lookups: Family<CallLabels, Counter>,
+    reconciled: Family<ChannelLabels, Counter>,
     pub(crate) repeated: Counter,
     pub(crate) dead_letters: Counter,
     letters_refused: Family<RefusedLabels, Counter>,
@@ -81,6 +82,8 @@ impl SenderMetrics {
         registry.register("calls", help, metrics.calls.clone());
         let help = "Requests to the BSP's message log, by BSP, channel and result";
         registry.register("lookups", help, metrics.lookups.clone());
+        let help = "Reports that were read from the BSP's message log because none had come, by channel";
+        registry.register("reconciled_reports", help, metrics.reconciled.clone());
         let help = "Commands that were published more than once and not sent again";
         registry.register("duplicate_commands", help, metrics.repeated.clone());
         registry.register("dead_letters", "Commands that became dead letters", metrics.dead_letters.clone());
@@ -164,6 +167,10 @@ impl SenderMetrics {
 
     pub(crate) fn lookup(&self, account: &Account, outcome: &'static str) {
         self.lookups.get_or_create(&CallLabels::of(account, outcome)).inc();
+    }
+
+    pub(crate) fn reconciled(&self, channel: &ChannelId) {
+        self.reconciled.get_or_create(&ChannelLabels { channel: channel.to_string() }).inc();
     }
 
     /// Removes the gauges of a lane that this replica has released.

@@ -8,6 +8,7 @@ mod ledger_entries;
 mod order;
 mod orphans;
 mod pending_commands;
+mod reconcile;
 mod redis_functions;
 mod reconnection;
 mod resend_unknown;

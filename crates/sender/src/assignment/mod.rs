@@ -220,7 +220,8 @@ fn is_same(now: &Channel, before: &Channel) -> bool {
         if let Some(settings) = settings.as_object_mut() {
             settings.remove("sends_per_second");
         }
-        (channel.tenant.clone(), channel.bsp.profile().id, settings)
+        let reconciles = (channel.reconcile, channel.report_after_s.filter(|_| channel.reconcile));
+        (channel.tenant.clone(), channel.bsp.profile().id, reconciles, settings)
     };
     account(now) == account(before)
 }

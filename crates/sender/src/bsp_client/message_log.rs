@@ -1,16 +1,20 @@
 //! Queries to the BSP's message log, several messages per request, within the rate that all channels and replicas of an
-//! account share.
+//! account share. Which question goes first is decided in [`log_queue`](super::log_queue).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bsp::sending::{Found, LookupError, SendResponse};
+use bsp::sending::{LookupError, SendResponse};
+use jiff::Timestamp;
+use proto::v1::ReportEvent;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::account::{Account, AccountName};
 use crate::bsp_client::call;
+use crate::bsp_client::log_question::{AnswerTo, LogContent, StatusQuery, ids_of};
+use crate::bsp_client::log_queue::{LogQueue, Question, Urgency};
 use crate::metrics::SenderMetrics;
 
 /// Timeout of one request to the message log.
@@ -19,6 +23,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 const LIMITED_PAUSE: Duration = Duration::from_secs(10);
 /// Time without a query after which a task ends.
 const IDLE: Duration = Duration::from_secs(60);
+/// Share of the rate that requests for reports alone may use: one of this many requests.
+const REPORTS_SHARE: u32 = 4;
 
 /// Response of the message log about one message.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +37,15 @@ pub enum LookupResult {
     Failed,
 }
 
-struct StatusQuery {
-    message_id: String,
-    account: Arc<Account>,
-    answer: oneshot::Sender<LookupResult>,
+/// What the message log says became of an accepted message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ReportLookup {
+    /// The log has the message.
+    Found(Box<ReportEvent>),
+    /// The log does not have it, or says nothing about its status.
+    NotFound,
+    /// The request failed, which shows nothing.
+    Failed,
 }
 
 /// Why a request shows nothing.
@@ -59,7 +70,7 @@ impl From<LookupError> for QueryError {
 
 /// Result of one request.
 struct BatchResult {
-    answer: Result<Vec<Found>, QueryError>,
+    answer: Result<LogContent, QueryError>,
     /// `Retry-After` of the log, if there is one.
     wait: Option<Duration>,
 }
@@ -99,10 +110,21 @@ impl MessageLog {
     /// queries.
     pub(crate) async fn query(&self, account: &Arc<Account>, message_id: &str) -> LookupResult {
         let (answer, answered) = oneshot::channel();
+        self.ask(account, message_id, AnswerTo::Outcome(answer));
+        answered.await.unwrap_or(LookupResult::Failed)
+    }
+
+    /// Asks what became of an accepted message. Questions of [`MessageLog::query`] go first.
+    pub(crate) async fn query_report(&self, account: &Arc<Account>, message_id: &str) -> ReportLookup {
+        let (answer, answered) = oneshot::channel();
+        self.ask(account, message_id, AnswerTo::Report(answer));
+        answered.await.unwrap_or(ReportLookup::Failed)
+    }
+
+    fn ask(&self, account: &Arc<Account>, message_id: &str, answer: AnswerTo) {
         let question =
             StatusQuery { message_id: message_id.to_owned(), account: Arc::clone(account), answer };
         self.send(account.name(), question);
-        answered.await.unwrap_or(LookupResult::Failed)
     }
 
     fn send(&self, name: AccountName, question: StatusQuery) {
@@ -122,23 +144,29 @@ impl MessageLog {
 
     /// Sends the queries of one account at its rate, until none was made for a while.
     async fn work(self, name: AccountName, mut questions: mpsc::UnboundedReceiver<StatusQuery>) {
-        let mut waiting: VecDeque<StatusQuery> = VecDeque::new();
-        while let Ok(Some(question)) = tokio::time::timeout(IDLE, questions.recv()).await {
-            waiting.push_back(question);
-            while !waiting.is_empty() {
-                while let Ok(question) = questions.try_recv() {
-                    waiting.push_back(question);
-                }
-                // A lane that was closed does not wait for its queries.
-                waiting.retain(|question| !question.answer.is_closed());
-                let Some(first) = waiting.front() else { break };
-                let account = Arc::clone(&first.account);
-                let count = account.sending.lookup_ids_max().min(waiting.len());
-                let batch: Vec<StatusQuery> = waiting.drain(..count).collect();
-                let wait = self.send_batch(&account, batch).await;
-                let interval = account.sending.lookup_interval() * (self.replicas_of)(&name).max(1);
-                tokio::time::sleep(wait.unwrap_or_default().max(interval)).await;
+        let mut waiting = LogQueue::new(Instant::now());
+        loop {
+            let now = Instant::now();
+            let until = waiting.next_at(now).unwrap_or(now + IDLE);
+            match tokio::time::timeout_at(until, questions.recv()).await {
+                Ok(Some(question)) => waiting.push(question),
+                Err(_) if waiting.first().is_some() => {}
+                Ok(None) | Err(_) => break,
             }
+            while let Ok(question) = questions.try_recv() {
+                waiting.push(question);
+            }
+            waiting.remove_abandoned();
+            let is_due = waiting.next_at(Instant::now()).is_some_and(|at| at <= Instant::now());
+            let Some(first) = waiting.first().filter(|_| is_due) else { continue };
+            let (account, urgency) = (Arc::clone(&first.account), first.urgency());
+            let batch = waiting.take(account.sending.lookup_ids_max());
+            let wait = self.send_batch(&account, batch).await;
+            let interval = account.sending.lookup_interval() * (self.replicas_of)(&name).max(1);
+            if urgency == Urgency::Report {
+                waiting.rest_reports(Instant::now() + interval * REPORTS_SHARE);
+            }
+            tokio::time::sleep(wait.unwrap_or_default().max(interval)).await;
         }
         // Closed first: a query that comes later finds no queue and creates another.
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,14 +175,14 @@ impl MessageLog {
             accounts.remove(&name);
         }
         while let Ok(question) = questions.try_recv() {
-            let _ = question.answer.send(LookupResult::Failed);
+            question.answer(None);
         }
     }
 
     /// Sends one request. Returns the `Retry-After` of the log, if there is one.
     async fn send_batch(&self, account: &Arc<Account>, batch: Vec<StatusQuery>) -> Option<Duration> {
-        let ids: Vec<&str> = batch.iter().map(|question| question.message_id.as_str()).collect();
-        let BatchResult { answer, wait } = self.answer(account, &ids).await;
+        let ids = ids_of(&batch);
+        let BatchResult { answer, wait } = self.answer(account, &batch).await;
         let outcome = match &answer {
             Ok(_) => "answered",
             Err(QueryError::Limited) => "limited",
@@ -169,30 +197,28 @@ impl MessageLog {
             service::words::pluralize(ids.len(), "message"),
             ids.join(" ")
         );
-        let found: Option<HashMap<String, SendResponse>> = answer
-            .ok()
-            .map(|found| found.into_iter().map(|found| (found.message_id, found.answer)).collect());
+        let content = answer.ok();
         for question in batch {
-            let result = match &found {
-                Some(found) => match found.get(&question.message_id) {
-                    Some(answer) => LookupResult::Found(answer.clone().into()),
-                    None => LookupResult::NotFound,
-                },
-                None => LookupResult::Failed,
-            };
-            let _ = question.answer.send(result);
+            question.answer(content.as_ref());
         }
         wait
     }
 
-    async fn answer(&self, account: &Arc<Account>, ids: &[&str]) -> BatchResult {
+    async fn answer(&self, account: &Arc<Account>, batch: &[StatusQuery]) -> BatchResult {
+        let ids = ids_of(batch);
         let Ok(authorization) = account.authorization().await else { return BatchResult::NO_RESPONSE };
-        let url = format!("{}{}", account.details.base_url, account.sending.lookup_path(ids));
+        let url = format!("{}{}", account.details.base_url, account.sending.lookup_path(&ids));
         let deadline = Instant::now() + CALL_LIMIT;
         let Ok(log) = call::query_log(&self.client, url, authorization, deadline).await else {
             return BatchResult::NO_RESPONSE;
         };
-        let answer = account.sending.lookup_answer(log.status, &log.body).map_err(QueryError::from);
+        let answered_at = Timestamp::now();
+        let outcomes = account.sending.lookup_answer(log.status, &log.body).map_err(QueryError::from);
+        let answer = outcomes.map(|outcomes| {
+            let mut content = LogContent::new(outcomes);
+            content.read_reports(batch, &log.body, answered_at);
+            content
+        });
         let wait = match &answer {
             Ok(_) => None,
             Err(QueryError::Limited) => Some(log.retry_after.unwrap_or(LIMITED_PAUSE)),

@@ -25,6 +25,7 @@ use crate::command::{self, PendingCommand};
 use crate::context::{Completion, LaneContext};
 use crate::lane::expiry::WaitingCommands;
 use crate::lane::recipient_queue::{Entry, RECIPIENT_WAITING_MAX, RecipientQueues, recipient_queue_full};
+use crate::reconcile;
 use crate::reject;
 use crate::result::dead_letter_reason::DeadLetterReason;
 use crate::send::{Overtaken, Turn};
@@ -115,6 +116,7 @@ pub(crate) async fn run(lane: LaneContext, is_paused: watch::Receiver<bool>) {
     let _closing = lane.closing.clone().drop_guard();
     let closing = lane.closing.clone();
     let watching = tokio::spawn(expiry::watch(lane.clone(), reports));
+    let reconciling = tokio::spawn(reconcile::run(lane.clone()));
     let metrics = Arc::clone(&lane.shared.metrics);
     let mut worker = LaneWorker {
         lane,
@@ -134,6 +136,7 @@ pub(crate) async fn run(lane: LaneContext, is_paused: watch::Receiver<bool>) {
     worker.run().await;
     closing.cancel();
     watching.abort();
+    reconciling.abort();
     worker.shut_down().await;
     metrics.forget(&channel);
 }

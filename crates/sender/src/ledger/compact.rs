@@ -6,7 +6,7 @@
 
 use bsp::{BspId, ChannelId, CommandId, event_id, registry};
 use prost::Message;
-use proto::v1::SendResult;
+use proto::v1::{SendOutcome, SendResult};
 
 /// What a result repeats of its command, besides the sequence and the number of calls, which the entry has.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,11 @@ impl CompactResult {
             status.raw.clear();
         }
         Some(Self { bsp, rest: Box::new(rest) })
+    }
+
+    /// The outcome of the command.
+    pub(crate) fn outcome(&self) -> SendOutcome {
+        self.rest.outcome()
     }
 
     /// Returns the result of a command.

@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -189,6 +190,20 @@ struct Logged {
     recipient: String,
     status: Status,
     visible_at: Instant,
+    sent_at: Timestamp,
+    /// When it came to its last status, if that is final.
+    done_at: Option<Timestamp>,
+    /// Number of answers that had it.
+    asked: u64,
+}
+
+/// What became of a message, as the message log says it. Without it, the log says that the message is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The customer's device has it.
+    Delivered,
+    /// It was rejected after it had been accepted.
+    Rejected,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -204,6 +219,12 @@ const PENDING: Status = Status {
     id: 7,
     name: "PENDING_ENROUTE",
     description: "Message sent to next instance",
+};
+const DELIVERED: Status = Status {
+    group: (3, "DELIVERED"),
+    id: 5,
+    name: "DELIVERED_TO_HANDSET",
+    description: "Message delivered to handset",
 };
 const REJECTED: Status = Status {
     group: (5, "REJECTED"),
@@ -309,6 +330,22 @@ impl InfobipApi {
         self.state().received_count()
     }
 
+    /// Lets the message log say what became of an accepted message. No report is posted.
+    pub fn set_fate(&self, message_id: &str, fate: Fate) {
+        let status = match fate {
+            Fate::Delivered => DELIVERED,
+            Fate::Rejected => REJECTED,
+        };
+        for logged in self.state().log.get_mut(message_id).into_iter().flatten() {
+            (logged.status, logged.done_at) = (status, Some(Timestamp::now()));
+        }
+    }
+
+    /// Number of answers of the message log that had the message.
+    pub fn asked(&self, message_id: &str) -> u64 {
+        self.state().log.get(message_id).into_iter().flatten().map(|logged| logged.asked).max().unwrap_or(0)
+    }
+
     /// Counts of the calls so far.
     pub fn calls(&self) -> Calls {
         self.state().calls
@@ -362,7 +399,14 @@ impl State {
 
     fn log(&mut self, message_id: &str, recipient: &str, status: Status) {
         let lag = self.faults.of(recipient).log_lag.mul_f64(fastrand::f64());
-        let logged = Logged { recipient: recipient.to_owned(), status, visible_at: Instant::now() + lag };
+        let logged = Logged {
+            recipient: recipient.to_owned(),
+            status,
+            visible_at: Instant::now() + lag,
+            sent_at: Timestamp::now(),
+            done_at: None,
+            asked: 0,
+        };
         self.log.entry(message_id.to_owned()).or_default().push(logged);
         self.logged.push_back(message_id.to_owned());
         while self.logged.len() > self.memory.messages {

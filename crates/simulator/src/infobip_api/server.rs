@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -245,11 +246,13 @@ impl InfobipApi {
         }
         let mut results = Vec::new();
         for id in &ids {
-            for logged in state.log.get(id).into_iter().flatten() {
+            for logged in state.log.get_mut(id).into_iter().flatten() {
                 if logged.visible_at <= now {
+                    logged.asked += 1;
                     results.push(json!({
                         "messageId": id, "to": logged.recipient, "from": "447860099299", "channel": "WHATSAPP",
-                        "messageCount": 1, "status": status_object(logged.status),
+                        "text": "Hello", "messageCount": 1, "status": status_object(logged.status),
+                        "sentAt": time_text(Some(logged.sent_at)), "doneAt": time_text(logged.done_at),
                     }));
                 }
             }
@@ -307,6 +310,11 @@ fn status_object(status: Status) -> Value {
         "groupId": status.group.0, "groupName": status.group.1,
         "id": status.id, "name": status.name, "description": status.description,
     })
+}
+
+/// A time in Infobip's form.
+fn time_text(time: Option<Timestamp>) -> Option<String> {
+    time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S.000+0000").to_string())
 }
 
 fn general_error() -> Answer {

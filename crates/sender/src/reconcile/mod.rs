@@ -1,0 +1,135 @@
+//! Reconciliation: asks the BSP's message log about accepted messages without a report, and publishes what it says as reports with
+//! `source.reconciled`. Only the owner of a lane does, for channels with `reconcile = true`.
+//!
+//! EVENTS says which messages are without a report ([`reading`](mod@reading), [`unreported`](mod@unreported)): results and reports are in
+//! one stream, so whoever owns the lane next finds the same, also what was asked before. The ledger decides: a message is asked about only
+//! while its entry says that it was accepted. Nothing is sent, and nothing is written to the ledger. The requests share the rate of the
+//! look-ups, which go first ([`message_log`](mod@crate::bsp_client::message_log)). What the log says is read by the BSP's folder.
+
+mod asking;
+mod publish;
+mod reading;
+mod unreported;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use prost::Message;
+use proto::v1::{ReportEvent, SendResult};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::context::LaneContext;
+use crate::reconcile::asking::{Answer, Answered};
+use crate::reconcile::reading::{Read, Reading};
+use crate::reconcile::unreported::{AGE_MAX, Unreported};
+
+/// Interval of checking which messages are due.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause before a question that failed, or an event that was not stored, is tried again.
+const RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+
+/// The reconciliation of one lane.
+struct Reconciler {
+    lane: LaneContext,
+    unreported: Unreported,
+    /// At most one batch of questions, which waits for the message log.
+    asking: JoinSet<Vec<Answered>>,
+}
+
+/// Reconciles a lane until it is closed, if its channel is configured so.
+pub(crate) async fn run(lane: LaneContext) {
+    let Some(after) = lane.account.reconcile_after else { return };
+    let Ok(after) = SignedDuration::try_from(after) else { return };
+    let closing = lane.closing.clone();
+    let mut reconciler = Reconciler { lane, unreported: Unreported::new(after), asking: JoinSet::new() };
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = reconciler.work() => {}
+    }
+}
+
+impl Reconciler {
+    async fn work(&mut self) {
+        let since =
+            Timestamp::now().saturating_sub(AGE_MAX).expect("a signed duration has no calendar units");
+        let mut reading = Reading::start(&self.lane, since);
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                read = reading.next() => match read {
+                    Some(read) => self.read(&read),
+                    None => return,
+                },
+                Some(answered) = self.asking.join_next(), if !self.asking.is_empty() => {
+                    self.finish(answered.unwrap_or_default()).await;
+                }
+                _ = checks.tick() => {
+                    self.unreported.expire(Timestamp::now());
+                    self.report_left_out();
+                    if reading.is_current() && self.asking.is_empty() {
+                        self.ask();
+                    }
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, read: &Read) {
+        match read {
+            Read::Result(delivery) => {
+                if let Ok(result) = SendResult::decode(delivery.payload.clone()) {
+                    self.unreported.accepted(&result, delivery.stored_at);
+                }
+            }
+            Read::Report(delivery) => {
+                if let Ok(report) = ReportEvent::decode(delivery.payload.clone()) {
+                    self.unreported.reported(&report, delivery.stored_at);
+                }
+            }
+        }
+    }
+
+    fn report_left_out(&mut self) {
+        let left_out = self.unreported.take_left_out();
+        if left_out > 0 {
+            let channel = self.lane.account.channel.as_str();
+            tracing::warn!(
+                function = "reconcile",
+                channel,
+                "channel {channel} has too many messages without a report: {left_out} more will not be looked up; check the webhook URL at the BSP"
+            );
+        }
+    }
+
+    /// Asks about the messages that are due, as many as one request may name.
+    fn ask(&mut self) {
+        let due = self.unreported.due(Timestamp::now(), self.lane.account.sending.lookup_ids_max());
+        if !due.is_empty() && self.lane.lease.is_valid() {
+            self.asking.spawn(asking::ask(self.lane.clone(), due));
+        }
+    }
+
+    /// Publishes what the log says, except about messages whose report came in the meantime.
+    async fn finish(&mut self, answered: Vec<Answered>) {
+        for Answered { message_id, answer } in answered {
+            let now = Timestamp::now();
+            let retry_at = now.saturating_add(RETRY_PAUSE).expect("a signed duration has no calendar units");
+            match answer {
+                Answer::NotAccepted => self.unreported.remove(&message_id),
+                Answer::Failed => self.unreported.postpone(&message_id, retry_at),
+                Answer::NotFound => self.unreported.answered(&message_id, now),
+                Answer::Found(report) => {
+                    let is_news = self.unreported.is_news(&report);
+                    if is_news && !publish::report(&self.lane, &report).await {
+                        self.unreported.postpone(&message_id, retry_at);
+                        continue;
+                    }
+                    self.unreported.published(&report);
+                    self.unreported.answered(&message_id, now);
+                }
+            }
+        }
+    }
+}
