@@ -8,6 +8,7 @@
 //! - An expectation that a row has already met is not opened, also if that row came first.
 //! - Rows older than the retention disappear a whole day at a time.
 //! - An entry of the audit log is stored when its call returns, stays as it is, and outlives the rows ([`audit`]).
+//! - Erased rows are found by no look-up and no listing, and their neighbors stay.
 
 pub mod audit;
 pub mod error;
@@ -239,6 +240,17 @@ pub struct Expired {
     pub expectations: usize,
 }
 
+/// What an erasure removed from the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErasedRows {
+    /// Rows that were removed.
+    pub rows: usize,
+    /// Expectations that were removed: what was to follow after these rows.
+    pub expectations: usize,
+    /// Where the bytes of removed rows may still be, for people. Empty if they are overwritten.
+    pub remains: Vec<&'static str>,
+}
+
 /// Answer of a store, or why there is none.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -294,6 +306,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Removes the days that end before a time, and expectations that began before it.
     fn expire(&self, before: Timestamp) -> Answer<'_, Expired>;
+
+    /// Removes rows, and what is expected after them, and overwrites them as far as the engine can. A place without a row is
+    /// skipped, so that the same call may be made again after a crash.
+    fn erase(&self, places: Vec<Place>) -> Answer<'_, ErasedRows>;
 
     /// Bytes that it takes on the disk.
     fn size(&self) -> Answer<'_, u64>;

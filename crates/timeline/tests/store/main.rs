@@ -3,6 +3,7 @@
 
 mod auditing;
 mod engine;
+mod erasing;
 mod expecting;
 mod expiring;
 mod finding;

@@ -46,6 +46,9 @@ macro_rules! promises {
             expiring::old_expectations_are_removed,
             auditing::entries_are_listed_newest_first_in_pages_and_stay_after_a_kill,
             auditing::an_entry_outlives_the_rows_and_is_kept_for_400_days,
+            erasing::erased_rows_are_found_nowhere_and_their_neighbors_stay,
+            erasing::what_is_expected_after_an_erased_row_is_removed,
+            erasing::an_erasure_may_be_made_again_and_a_number_may_come_again,
         }
     };
     ($engine:expr; $($module:ident :: $name:ident),* $(,)?) => {

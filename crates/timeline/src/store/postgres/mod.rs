@@ -19,6 +19,7 @@ mod append;
 mod audit;
 mod columns;
 mod days;
+mod erase;
 mod expect;
 mod fault;
 mod leases;
@@ -45,8 +46,8 @@ use crate::store::postgres::days::Day;
 use crate::store::postgres::leases::Leases;
 use crate::store::postgres::pool::{Pool, Purpose};
 use crate::store::{
-    Answer, Appended, Batch, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery, Position,
-    SequenceQuery, SharedStore, Store,
+    Answer, Appended, Batch, ErasedRows, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery,
+    Place, Position, SequenceQuery, SharedStore, Store,
 };
 
 /// What the check value in the database is the hash of.
@@ -168,6 +169,14 @@ impl Store for PostgresStore {
 
     fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {
         Box::pin(self.expire_before(before))
+    }
+
+    fn erase(&self, places: Vec<Place>) -> Answer<'_, ErasedRows> {
+        Box::pin(async move {
+            let mut client = self.pool.lend(Purpose::Write).await?;
+            let erased = erase::erase(&mut client, &places).await;
+            client.give_back(erased)
+        })
     }
 
     fn size(&self) -> Answer<'_, u64> {

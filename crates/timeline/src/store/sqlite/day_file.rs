@@ -70,6 +70,11 @@ impl DayFile {
         let _ = self.connection.execute_batch("PRAGMA shrink_memory");
     }
 
+    /// The connection to the file, for what only [`super::erase`] does.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// Whether each of these rows is stored.
     pub(super) fn are_stored(&self, rows: &[NewRow]) -> Sql<Vec<bool>> {
         let mut find = self.connection.prepare(

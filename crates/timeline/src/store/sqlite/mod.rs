@@ -23,6 +23,7 @@ mod catalog;
 mod columns;
 mod day;
 mod day_file;
+mod erase;
 mod fault;
 mod files;
 mod filter;
@@ -55,8 +56,8 @@ use crate::store::sqlite::files::Files;
 use crate::store::sqlite::find::Content;
 use crate::store::sqlite::writer::Writer;
 use crate::store::{
-    Answer, Appended, Batch, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery, Position,
-    SequenceQuery, Store, Unreadable,
+    Answer, Appended, Batch, ErasedRows, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery,
+    Place, Position, SequenceQuery, Store, Unreadable,
 };
 
 /// Look-ups that run at a time; each has one file open. More wait.
@@ -229,6 +230,10 @@ impl Store for SqliteStore {
 
     fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {
         Box::pin(self.write(move |writer| writer.expire(before)))
+    }
+
+    fn erase(&self, places: Vec<Place>) -> Answer<'_, ErasedRows> {
+        Box::pin(self.write(move |writer| writer.erase(places)))
     }
 
     fn size(&self) -> Answer<'_, u64> {

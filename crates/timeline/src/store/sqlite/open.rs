@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::row::{LookupKey, StreamNumber};
+use crate::row::{LookupKey, Row, StreamNumber};
 use crate::rules::{Expectation, RuleName, Settled};
 use crate::store::error::StoreError;
 use crate::store::sqlite::columns;
@@ -78,6 +78,26 @@ impl OpenFile {
         })
     }
 
+    /// Removes what is expected after erased rows: by the keys and channel of each. Returns how many.
+    pub(super) fn erase(&mut self, rows: &[Row]) -> Result<usize, StoreError> {
+        self.write(|transaction| {
+            let mut remove = transaction
+                .prepare("DELETE FROM expectations WHERE key = ?1 AND (channel = '' OR channel = ?2)")?;
+            let mut removed = 0;
+            for row in rows {
+                for link in &row.links {
+                    removed += remove.execute(params![link.key.0, row.channel])?;
+                }
+            }
+            Ok(removed)
+        })
+    }
+
+    /// Copies the WAL into the file and cuts it. Returns whether it is empty then.
+    pub(super) fn cut_wal(&self) -> Result<bool, StoreError> {
+        self.read(cut_wal)
+    }
+
     fn write<T>(&mut self, write: impl FnOnce(&Transaction<'_>) -> Sql<T>) -> Result<T, StoreError> {
         let path = &self.path;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
@@ -92,6 +112,12 @@ impl OpenFile {
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Sql<T>) -> Result<T, StoreError> {
         read(&self.connection).map_err(|error| fault::of_sqlite(error, &self.path))
     }
+}
+
+/// Copies the WAL of a file into it and cuts it. Returns whether it is empty then: a look-up that reads at that moment keeps it.
+pub(super) fn cut_wal(connection: &Connection) -> Sql<bool> {
+    let is_busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(is_busy == 0)
 }
 
 fn apply(open: &Transaction<'_>, rows: &[NewRow], met: &HashSet<(RuleKey, String)>) -> Sql<Vec<Expectation>> {

@@ -29,8 +29,8 @@ const DAYS_MAX: usize = 3;
 /// Writes to the files of a store. There is one.
 #[derive(Debug)]
 pub(super) struct Writer {
-    files: Arc<Files>,
-    open: OpenFile,
+    pub(super) files: Arc<Files>,
+    pub(super) open: OpenFile,
     /// The last one was written last.
     days: Vec<(Day, DayFile)>,
     positions: HashMap<StreamNumber, Position>,
@@ -124,7 +124,7 @@ impl Writer {
         Ok(with_stored.filter(|(_, is_stored)| !is_stored).map(|(row, _)| row).collect())
     }
 
-    fn open_day(&mut self, day: Day) -> Result<(), StoreError> {
+    pub(super) fn open_day(&mut self, day: Day) -> Result<(), StoreError> {
         if let Some((last, file)) = self.days.last()
             && *last != day
         {
@@ -148,7 +148,7 @@ impl Writer {
     }
 
     /// Works on the day that [`Self::open_day`] has opened last. A connection that failed is not used again.
-    fn with_day<T>(
+    pub(super) fn with_day<T>(
         &mut self,
         day: Day,
         work: impl FnOnce(&mut DayFile) -> fault::Sql<T>,

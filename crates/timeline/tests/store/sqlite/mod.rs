@@ -2,6 +2,7 @@
 
 mod crashes;
 mod damage;
+mod erased_bytes;
 mod filters;
 mod folder;
 mod full_disk;
