@@ -27,6 +27,7 @@
 //! | `purge` | how full streams are, and removing processed messages | which streams a service purges |
 //! | `provision` | definitions on the server: create, compare, what a service needs | sizes, which the operator chooses |
 //! | `sequences` | sequences that have gone back: guard and repair | the decision to accept a bucket |
+//! | `erasure` | overwriting stored messages, requests to the owner of a lane | which messages, and what the owner does |
 //! | `admin` | state and backlog for tools, consumers of lanes | judgment |
 //!
 //! Each folder uses only those above it.
@@ -34,6 +35,7 @@
 mod admin;
 mod client;
 mod consume;
+pub mod erasure;
 pub mod provision;
 pub mod publish;
 pub mod purge;

@@ -1,5 +1,7 @@
-//! What the owner of a lane writes into its lease: for other replicas, and for people who use the command line.
+//! What the owner of a lane tells others: its state in its lease, for other replicas and for people who use the command line, and
+//! its answers when a customer is erased.
 
+pub mod erasure;
 mod halt_reason;
 mod stored;
 

@@ -53,6 +53,7 @@ use crate::bsp_client::client;
 use crate::bsp_client::message_log::MessageLog;
 use crate::context::Shared;
 use crate::context::dead_lettered::DeadLettered;
+use crate::context::erased_commands::ErasedCommands;
 use crate::context::failed_lanes::FailedLanes;
 use crate::ledger::store_limit::StoreLimit;
 use crate::metrics::SenderMetrics;
@@ -123,6 +124,7 @@ async fn work(
         payloads,
         ledger_limit: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
         dead_lettered: DeadLettered::default(),
+        erased: ErasedCommands::default(),
     });
     let lanes = LaneAssigner::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];

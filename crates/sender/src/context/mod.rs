@@ -2,6 +2,7 @@
 //! state; what is done with it is in [`lane`](mod@crate::lane) and [`send`](mod@crate::send).
 
 pub(crate) mod dead_lettered;
+pub(crate) mod erased_commands;
 pub(crate) mod failed_lanes;
 pub(crate) mod lane_lease;
 pub(crate) mod open_calls;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Account;
 use crate::bsp_client::message_log::MessageLog;
 use crate::context::dead_lettered::DeadLettered;
+use crate::context::erased_commands::ErasedCommands;
 use crate::context::failed_lanes::FailedLanes;
 use crate::context::lane_lease::LaneLease;
 use crate::context::open_calls::OpenCalls;
@@ -38,6 +40,7 @@ pub(crate) struct Shared {
     /// Limit of concurrent ledger writes of all lanes.
     pub(crate) ledger_limit: StoreLimit,
     pub(crate) dead_lettered: DeadLettered,
+    pub(crate) erased: ErasedCommands,
 }
 
 /// Context of one lane, for its commands. Clones share it.

@@ -1,6 +1,7 @@
 //! The worker of one lane: fetches commands at the rate of the channel, starts them in order, extends their acks, and
 //! acknowledges them when they are done. What is done with one command is in [`send`](mod@crate::send).
 
+mod erasure;
 pub(crate) mod expiry;
 mod fetch;
 mod panics;
@@ -117,6 +118,7 @@ pub(crate) async fn run(lane: LaneContext, is_paused: watch::Receiver<bool>) {
     let closing = lane.closing.clone();
     let watching = tokio::spawn(expiry::watch(lane.clone(), reports));
     let reconciling = tokio::spawn(reconcile::run(lane.clone()));
+    let erasing = tokio::spawn(erasure::watch(lane.clone()));
     let metrics = Arc::clone(&lane.shared.metrics);
     let mut worker = LaneWorker {
         lane,
@@ -137,6 +139,7 @@ pub(crate) async fn run(lane: LaneContext, is_paused: watch::Receiver<bool>) {
     closing.cancel();
     watching.abort();
     reconciling.abort();
+    erasing.abort();
     worker.shut_down().await;
     metrics.forget(&channel);
 }

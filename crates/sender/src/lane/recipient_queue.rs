@@ -166,7 +166,7 @@ impl<T> RecipientQueues<T> {
     }
 
     /// Removes and returns every pending command that `is_over`, at any position. They are not sent.
-    pub(crate) fn drain_expired(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<Entry<T>> {
+    pub(crate) fn drain(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<Entry<T>> {
         let mut over = Vec::new();
         let names: Vec<String> = self.recipients.keys().cloned().collect();
         for name in names {

@@ -19,6 +19,7 @@ impl LaneWorker {
     /// Checks what keeps the lane from sending, and reports it.
     pub(super) async fn refresh(&mut self) {
         self.answer_expired();
+        self.answer_erased();
         if let Some(awaited) = self.awaiting_redelivery {
             self.await_redelivery(awaited.since).await;
         }

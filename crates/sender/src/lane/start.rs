@@ -11,6 +11,7 @@ use super::recipient_queue::Entry;
 use super::{Finished, IN_PROGRESS_MAX, LaneWorker, panics};
 use crate::command::{self, PendingCommand};
 use crate::context::Completion;
+use crate::context::erased_commands::customer_erased;
 use crate::reject;
 use crate::send::{self, Overtaken, Overtaking, Turn};
 use crate::throttle::Denied;
@@ -105,8 +106,20 @@ impl LaneWorker {
     /// Answers commands that expired while the lane held them. They are not sent, so they keep no recipient busy.
     pub(super) fn answer_expired(&mut self) {
         let now = Timestamp::now();
-        for entry in self.queues.drain_expired(|job| now >= job.deadline) {
+        for entry in self.queues.drain(|job| now >= job.deadline) {
             self.begin(None, entry.command, Turn::Answer);
+        }
+    }
+
+    /// Answers commands whose customer is being erased, also in a halted lane.
+    pub(super) fn answer_erased(&mut self) {
+        let erased = &self.lane.shared.erased;
+        if erased.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for entry in self.queues.drain(|job| erased.has(job.delivery.sequence, now)) {
+            self.begin(None, entry.command, Turn::Reject(customer_erased().into()));
         }
     }
 }

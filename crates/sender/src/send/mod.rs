@@ -41,10 +41,12 @@ mod turn;
 use std::time::Duration;
 
 use bus::ledger::LedgerKey;
+use tokio::time::Instant;
 
 use crate::command::PendingCommand;
+use crate::context::erased_commands::customer_erased;
 use crate::context::{Completion, LaneContext};
-use crate::result::outcome::ResultContext;
+use crate::result::outcome::{Outcome, ResultContext};
 use crate::send::attempt::{Attempt, Progress};
 use crate::send::decisions::at_delivery;
 use crate::send::stage::Stage;
@@ -80,8 +82,8 @@ pub(crate) async fn process(lane: &LaneContext, job: &PendingCommand, turn: Turn
             Stage::Read => work.read().await,
             // A ledger that has lost entries does not show whether a command was sent, so no result is published.
             Stage::Attempt(_) if !lane.shared.bus.is_ledger_intact() => work.retry_later(RETRY_PAUSE).await,
-            Stage::Attempt(known) => match &turn.rejection {
-                Some(outcome) => known.fail_before_call((**outcome).clone()),
+            Stage::Attempt(known) => match turn.rejection.as_deref().cloned().or_else(|| work.erased()) {
+                Some(outcome) => known.fail_before_call(outcome),
                 None => Attempt { work: &work, known, progress: &mut progress }.run().await,
             },
             Stage::LookUp { known, ended_at } => {
@@ -103,6 +105,12 @@ impl Work<'_> {
     /// Waits, and returns the stage that reads the ledger again.
     async fn retry_later(&self, wait: Duration) -> Stage {
         if self.lane.pause(wait).await { Stage::Read } else { Stage::RELEASED }
+    }
+
+    /// The outcome of a command whose customer is being erased; `None` if it may be sent.
+    fn erased(&self) -> Option<Outcome> {
+        let is_erased = self.lane.shared.erased.has(self.job.delivery.sequence, Instant::now());
+        is_erased.then(customer_erased)
     }
 
     fn result_context(&self, attempts: u32) -> ResultContext<'_> {

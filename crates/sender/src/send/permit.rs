@@ -20,7 +20,7 @@ impl Attempt<'_> {
     /// Waits for a permit for the next call, unless the lane has given one with the command.
     ///
     /// # Errors
-    /// The next stage, if the deadline passes first or the lane is closed.
+    /// The next stage, if the deadline passes first, the customer is erased or the lane is closed.
     pub(super) async fn acquire_permit(&mut self) -> Result<Permit, Stage> {
         let (lane, job) = (self.work.lane, self.work.job);
         if let Some(permit) = self.progress.permit.take().filter(|permit| permit.is_fresh(Instant::now())) {
@@ -29,6 +29,9 @@ impl Attempt<'_> {
         let place = Place { last_call: self.progress.trials.last_call(), sequence: job.delivery.sequence };
         let line = lane.throttle.wait_for_turn(place);
         while Timestamp::now() < job.deadline {
+            if let Some(outcome) = self.work.erased() {
+                return Err(self.take_known().fail_before_call(outcome));
+            }
             let now = Instant::now();
             let (until, jitter) = if lane.shared.ledger_limit.takes_more(&lane.account.channel) {
                 match line.try_acquire(now) {

@@ -3,7 +3,7 @@
 //!
 //! It reads each command once and caches its deadline and sequence. The ledger shows which of these commands were sent.
 
-mod segment;
+pub(super) mod segment;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use bus::ledger::{Entry, LedgerError, LedgerKey, Revision};
 use bus::read::{self, SequenceRange};
 use bus::streams::COMMANDS;
-use bus::{Delivery, Priority, Subject, command_consumers, message_store};
+use bus::{Priority, Subject, command_consumers, message_store};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use proto::v1::SendResult;
@@ -56,7 +56,8 @@ pub(crate) struct WaitingCommands {
 }
 
 /// The bus is unreachable, or refuses to store a message, or the lane may be lost.
-struct Unavailable;
+#[derive(Debug)]
+pub(super) struct Unavailable;
 
 struct Backlog {
     lane: LaneContext,
@@ -198,48 +199,54 @@ impl Backlog {
             message_store::get(&self.lane.shared.bus, &COMMANDS, sequence).await.map_err(|_| Unavailable)?;
         let Some(delivery) = found else { return Ok(()) };
         match command::read(&self.lane.account.channel, &delivery) {
-            Ok(job) => self.answer(&job, &delivery).await,
+            Ok(job) => answer(&self.lane, &job, &Outcome::Expired { last_error: None }).await,
             Err(unsendable) => {
                 reject::once(&self.lane, &delivery, &unsendable).await.map_err(|_| Unavailable)
             }
         }
     }
+}
 
-    /// Writes the ledger entry with the result first, then publishes the result, then marks the entry as answered. So
-    /// the command is not answered again when the stream delivers it.
-    async fn answer(&self, job: &PendingCommand, delivery: &Delivery) -> Result<(), Unavailable> {
-        let (bus, account) = (&self.lane.shared.bus, &self.lane.account);
-        let key = LedgerKey::new(&account.channel, &job.command.id);
-        let result = expired(&self.lane, job);
-        let record = Record::new(delivery.sequence, job.digest.clone(), token());
-        let deadline = || Instant::now() + LEDGER_TIMEOUT;
-        let command = job.key(&account.channel);
-        let mut owed = record.clone().decided(&result);
-        if bus.is_ledger_compact() {
-            owed = owed.compacted(command.identity);
-        }
-        if !self.lane.lease.is_valid() {
-            // This process may have been suspended for longer than the ledger keeps the entry of another one.
-            return Err(Unavailable);
-        }
-        let (revision, result) =
-            match bus.ledger_write(&key, Revision::NONE, owed.to_bytes(), deadline()).await {
-                Ok(revision) => (revision, Box::new(result)),
-                Err(LedgerError::Conflict) => {
-                    let entry = bus.ledger_read(&key).await.map_err(|_| Unavailable)?.ok_or(Unavailable)?;
-                    let Some(result) = owed_result(&entry, command) else { return Ok(()) };
-                    (entry.revision, result)
-                }
-                Err(_) => return Err(Unavailable),
-            };
-        let owner = self.lane.owner();
-        publish::result(bus, owner, &result, job.traceparent()).await.map_err(|_| Unavailable)?;
-        let metrics = &self.lane.shared.metrics;
-        metrics.result(owner, job.command.content.name(), "expired");
-        let answered = record.answered();
-        let _ = bus.ledger_write(&key, revision, answered.to_bytes(), deadline()).await;
-        Ok(())
+/// Answers a command of the stream without a call: writes the ledger entry with the result first, then publishes the result, then
+/// marks the entry as answered. So the command is not answered again when the stream delivers it. If the ledger has an entry of
+/// it, nothing is done, unless the entry is of an earlier check that could not publish its result.
+///
+/// # Errors
+/// [`Unavailable`]. A retry has no side effects.
+pub(super) async fn answer(
+    lane: &LaneContext,
+    job: &PendingCommand,
+    outcome: &Outcome,
+) -> Result<(), Unavailable> {
+    let (bus, account) = (&lane.shared.bus, &lane.account);
+    let key = LedgerKey::new(&account.channel, &job.command.id);
+    let result = result_of(lane, job, outcome);
+    let record = Record::new(job.delivery.sequence, job.digest.clone(), token());
+    let deadline = || Instant::now() + LEDGER_TIMEOUT;
+    let command = job.key(&account.channel);
+    let mut owed = record.clone().decided(&result);
+    if bus.is_ledger_compact() {
+        owed = owed.compacted(command.identity);
     }
+    if !lane.lease.is_valid() {
+        // This process may have been suspended for longer than the ledger keeps the entry of another one.
+        return Err(Unavailable);
+    }
+    let (revision, result) = match bus.ledger_write(&key, Revision::NONE, owed.to_bytes(), deadline()).await {
+        Ok(revision) => (revision, Box::new(result)),
+        Err(LedgerError::Conflict) => {
+            let entry = bus.ledger_read(&key).await.map_err(|_| Unavailable)?.ok_or(Unavailable)?;
+            let Some(result) = owed_result(&entry, command) else { return Ok(()) };
+            (entry.revision, result)
+        }
+        Err(_) => return Err(Unavailable),
+    };
+    let owner = lane.owner();
+    publish::result(bus, owner, &result, job.traceparent()).await.map_err(|_| Unavailable)?;
+    lane.shared.metrics.result(owner, job.command.content.name(), outcome.name());
+    let answered = record.answered();
+    let _ = bus.ledger_write(&key, revision, answered.to_bytes(), deadline()).await;
+    Ok(())
 }
 
 /// Returns the result that an earlier check wrote to the ledger and could not publish. `None` if a lane works on the command, or
@@ -251,7 +258,7 @@ pub fn owed_result(entry: &Entry, command: CommandKey<'_>) -> Option<Box<SendRes
     }
 }
 
-fn expired(lane: &LaneContext, job: &PendingCommand) -> SendResult {
+fn result_of(lane: &LaneContext, job: &PendingCommand, outcome: &Outcome) -> SendResult {
     let subject = ResultContext {
         owner: lane.owner(),
         delivery: &job.delivery,
@@ -259,5 +266,5 @@ fn expired(lane: &LaneContext, job: &PendingCommand) -> SendResult {
         context: &job.command.context,
         attempts: 0,
     };
-    Outcome::Expired { last_error: None }.to_result(subject, Timestamp::now())
+    outcome.to_result(subject, Timestamp::now())
 }

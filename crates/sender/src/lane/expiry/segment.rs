@@ -24,14 +24,14 @@ pub(super) struct Due {
 
 /// Sequences of the last commands that were delivered to the lane, by queue. The lane's worker answers these commands.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Delivered([u64; 2]);
+pub(in crate::lane) struct Delivered([u64; 2]);
 
 impl Delivered {
-    pub(super) fn up_to(self, queue: Priority) -> u64 {
+    pub(in crate::lane) fn up_to(self, queue: Priority) -> u64 {
         self.0[queue as usize]
     }
 
-    pub(super) fn set(&mut self, queue: Priority, sequence: u64) {
+    pub(in crate::lane) fn set(&mut self, queue: Priority, sequence: u64) {
         self.0[queue as usize] = sequence;
     }
 }

@@ -62,7 +62,7 @@ fn commands_that_are_over_are_removed_at_any_position() {
         put(&mut held, bulk(sequence), recipient, command);
     }
     assert_eq!(held.start().map(|entry| entry.sequence), Some(1));
-    let over = held.drain_expired(|command| command.starts_with("over"));
+    let over = held.drain(|command| command.starts_with("over"));
     let mut over: Vec<_> = over.into_iter().map(|entry| (entry.sequence, entry.command)).collect();
     over.sort_unstable();
     assert_eq!(over, [(2, "over 2"), (4, "over 4"), (5, "over 5")]);
