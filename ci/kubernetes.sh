@@ -40,7 +40,7 @@ ok "kustomize ($(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Ver
 secrets="$out/secrets"
 mkdir -p "$secrets/nats" "$secrets/redis" "$secrets/channels"
 for file in credential.key media.token timeline.tokens timeline.url timeline.key channels/infobip_api_key channels/twilio_token redis/users.acl \
-  redis/{media,sender,provisioner,operator}.password nats/{ingress,normalizer,sender,media,timeline,aicc,provisioner,operator}.nk; do
+  redis/{media,sender,eraser,provisioner,operator}.password nats/{ingress,normalizer,sender,media,timeline,eraser,aicc,provisioner,operator}.nk; do
   printf 'not a secret\n' >"$secrets/$file"
 done
 printf 'NATS_%s_NKEY=U\n' INGRESS NORMALIZER SENDER MEDIA TIMELINE AICC PROVISIONER OPERATOR >"$secrets/nats/users.env"

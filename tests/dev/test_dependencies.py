@@ -15,8 +15,8 @@ def linked(package):
 
 class Dependencies(unittest.TestCase):
     def test_only_services_that_store_files_link_the_redis_client(self):
-        self.assertEqual({package: "redis" in linked(package) for package in ("ingress", "normalizer", "sender", "media")},
-                         {"ingress": False, "normalizer": False, "sender": True, "media": True})
+        self.assertEqual({package: "redis" in linked(package) for package in ("ingress", "normalizer", "sender", "media", "timeline")},
+                         {"ingress": False, "normalizer": False, "sender": True, "media": True, "timeline": True})
 
     def test_no_crate_uses_the_model(self):
         # It calls the sender's decisions. A program that linked it would link a part of the tests.

@@ -12,7 +12,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{FromRedisValue, Pipeline, RedisError};
 
-use crate::meta::{FIELDS, Meta, data_key, meta_key};
+use crate::meta::{FIELDS, Meta, data_key, meta_key, unfinished_key};
 use crate::options::RedisOptions;
 
 /// Bytes of one read or write. Measured: smaller windows take more time, larger windows delay the other
@@ -290,6 +290,22 @@ impl BlobStore {
             }
             read => Ok(read?),
         }
+    }
+
+    /// Removes a file with its metadata, also one whose upload has not ended. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn remove(&self, id: &MediaId) -> Result<bool, BlobError> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        // The keys of a file may be in different slots of a cluster, so each has a command.
+        pipeline.cmd("UNLINK").arg(data_key(id));
+        for key in [meta_key(id), unfinished_key(id)] {
+            pipeline.cmd("UNLINK").arg(key).ignore();
+        }
+        let (removed,): (u64,) = pipeline.query_async(&mut self.connection()).await?;
+        self.untrack_fetches(std::iter::once(id)).await?;
+        Ok(removed > 0)
     }
 
     /// Extends the TTL of a file and its metadata to at least `to`. Returns whether the file exists. A file

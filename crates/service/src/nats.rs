@@ -42,29 +42,36 @@ impl NatsSettings {
     /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
     pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let url = reader.text(&NATS_URL);
-        let mut is_faulty = false;
-        let nkey = reader.optional_text(&NATS_NKEY_FILE).and_then(|file| {
-            let seed = std::fs::read_to_string(file).map_err(|error| error.to_string());
-            let seed = seed.and_then(|text| NkeySeed::parse(&text).map_err(|error| error.to_string()));
-            seed.map_err(|error| {
-                is_faulty = true;
-                reader.error(&NATS_NKEY_FILE, &format!("is invalid: {error}"));
-            })
-            .ok()
-        });
-        if let Some(seed) = &nkey {
-            example_secrets::refuse_nkey(reader, seed, &NATS_NKEY_FILE);
-        }
+        let nkey = read_seed(reader, &NATS_NKEY_FILE);
         let ca_file = tls::read_authority(reader, &NATS_CA_FILE);
-        if is_faulty {
-            return None;
-        }
-        Some(Self(BusOptions { nkey, ca_file, ..BusOptions::new("imchannel", url?) }))
+        Some(Self(BusOptions { nkey: nkey?, ca_file, ..BusOptions::new("imchannel", url?) }))
     }
 
     /// Connection options of a client with that name.
     pub fn named(&self, name: &'static str) -> BusOptions {
         BusOptions { name, ..self.0.clone() }
+    }
+
+    /// Connection options of a client with that name, as another user.
+    pub fn of_user(&self, name: &'static str, nkey: NkeySeed) -> BusOptions {
+        BusOptions { name, nkey: Some(nkey), ..self.0.clone() }
+    }
+}
+
+/// Reads the seed of a NATS user from the file that a setting names; `Some(None)` if it names none. If it is invalid, adds the error
+/// to `reader` and returns `None`.
+pub fn read_seed(reader: &mut ConfigReader, setting: &'static Setting) -> Option<Option<NkeySeed>> {
+    let Some(file) = reader.optional_text(setting) else { return Some(None) };
+    let seed = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    match seed.and_then(|text| NkeySeed::parse(&text).map_err(|error| error.to_string())) {
+        Ok(seed) => {
+            example_secrets::refuse_nkey(reader, &seed, setting);
+            Some(Some(seed))
+        }
+        Err(error) => {
+            reader.error(setting, &format!("is invalid: {error}"));
+            None
+        }
     }
 }
 

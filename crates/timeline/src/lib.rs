@@ -12,10 +12,12 @@
 //! | `row` | what a row says; pure |
 //! | `rules` | what must follow after a row; pure |
 //! | `store` | where rows are kept |
+//! | `erasure` | erases a customer: rows, stored messages, files, and what the ledger holds |
 //! | `life` | the rows of one message, and what is missing in them |
 //! | `http` | the answers |
 
 pub mod admin;
+pub mod erasure;
 pub mod extract;
 pub mod health;
 pub mod http;
@@ -36,8 +38,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use blob::BlobStore;
 use bus::needs::{Needs, StreamUse};
 use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, WEBHOOKS};
+use bus::{Bus, BusOptions, User};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use service::failures::FailedCredentials;
@@ -46,6 +50,7 @@ use service::process::Service;
 use service::{ProcessContext, ServiceContext};
 use tokio::net::TcpListener;
 
+use crate::erasure::{ErasureSettings, Erasures, Tools};
 use crate::http::ApiState;
 use crate::http::settings::HttpSettings;
 use crate::metrics::TimelineMetrics;
@@ -61,6 +66,7 @@ const READY_LAG_MAX: Duration = Duration::from_secs(60);
 /// The service as a separate process: it connects to NATS, opens its store and listens.
 pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
     let metrics = Arc::new(TimelineMetrics::register(registry));
+    let eraser = eraser_options(&settings, &process);
     let connecting = process.connect("imchannel-timeline", registry);
     Service::new(async move {
         let context = connecting.await?;
@@ -69,8 +75,24 @@ pub fn service(settings: Settings, process: ProcessContext, registry: &mut Regis
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let bound = listener.local_addr().unwrap_or(listen);
         tracing::info!(function = "timeline", "answers on {bound}");
-        serve(settings, context, listener, metrics).await
+        let eraser = match eraser {
+            Some(options) => Bus::connect(&options).await?,
+            None => context.bus.clone(),
+        };
+        Box::pin(serve(settings, context, Listening { listener, eraser }, metrics)).await
     })
+}
+
+/// How to connect as the user that erases; `None` to use the connection of the timeline.
+fn eraser_options(settings: &Settings, process: &ProcessContext) -> Option<BusOptions> {
+    let nkey = settings.erasure.as_ref()?.nkey.clone()?;
+    Some(process.nats.of_user(User::Eraser.client(), nkey))
+}
+
+/// Where the service listens, and the connection over which it erases.
+struct Listening {
+    listener: TcpListener,
+    eraser: Bus,
 }
 
 /// Runs the service on an existing connection and listener, until the context's stop.
@@ -81,15 +103,17 @@ pub fn run(
     registry: &mut Registry,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
     let metrics = Arc::new(TimelineMetrics::register(registry));
-    Box::pin(serve(settings, context, listener, metrics))
+    let eraser = context.bus.clone();
+    Box::pin(serve(settings, context, Listening { listener, eraser }, metrics))
 }
 
 async fn serve(
     settings: Settings,
     context: ServiceContext,
-    listener: TcpListener,
+    listening: Listening,
     metrics: Arc<TimelineMetrics>,
 ) -> anyhow::Result<()> {
+    let Listening { listener, eraser } = listening;
     let ServiceContext { bus, stop, .. } = context.clone();
     let keys = keys(&settings)?;
     let store = tokio::select! {
@@ -110,6 +134,22 @@ async fn serve(
     };
     let observed = observe::start(&observer).await;
     require(&context, &observed, Arc::clone(&store));
+    let tools = |erasure: &ErasureSettings| -> anyhow::Result<Tools> {
+        Ok(Tools {
+            store: Arc::clone(&store),
+            keys: keys.clone(),
+            observed: observed.clone(),
+            reader: bus.clone(),
+            eraser,
+            blobs: BlobStore::new(&erasure.redis)?,
+            folder: settings.folder.clone(),
+            stop: stop.clone(),
+        })
+    };
+    let erasures = settings.erasure.as_ref().map(tools).transpose()?.map(Erasures::new);
+    if let Some(erasures) = &erasures {
+        erasures.resume();
+    }
     let HttpSettings { access, hosts, addresses, drain_delay, .. } = settings.http;
     let access = access.follow(&stop);
     let state = ApiState {
@@ -118,6 +158,7 @@ async fn serve(
         observed,
         bus: Some(bus),
         bodies: settings.bodies,
+        erasures,
         access,
         failed: Arc::new(FailedCredentials::new(metrics.port.clone(), addresses.log)),
         hosts,

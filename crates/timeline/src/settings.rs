@@ -8,6 +8,7 @@ use channel::Secret;
 use service::{ConfigErrors, ConfigReader, ProcessSettings, Setting, process_settings};
 
 use crate::admin::urls::AdminUrls;
+use crate::erasure::ErasureSettings;
 use crate::extract::Bodies;
 use crate::http;
 use crate::http::settings::HttpSettings;
@@ -64,9 +65,36 @@ pub static ADMIN_URLS: Setting = Setting::new(
     "Admin ports of ingress and sender, and of other services, as http://HOST:PORT separated by commas; each address of a name is read every 5 s",
 );
 
+/// Whether customers may be erased.
+pub static ERASURE: Setting = Setting::new(
+    "timeline-erasure",
+    "off",
+    "Whether operators may erase customers with POST /v1/erasures: on or off",
+);
+/// The seed of the user that erases.
+pub static ERASER_NKEY_FILE: Setting = Setting::new(
+    "timeline-eraser-nkey-file",
+    "",
+    "File with the nkey seed of the NATS user eraser; only for timeline-erasure=on, without it the timeline's own user must have its rights",
+);
+
 /// Every setting that only the timeline has.
-static OWN: [&Setting; 9] =
-    [&DIR, &URL, &RETENTION, &BODIES, &REPORT_AFTER, &FETCH_AFTER, &RESULT_AFTER, &KEY, &ADMIN_URLS];
+static OWN: [&Setting; 11] = [
+    &DIR,
+    &URL,
+    &RETENTION,
+    &BODIES,
+    &REPORT_AFTER,
+    &FETCH_AFTER,
+    &RESULT_AFTER,
+    &KEY,
+    &ADMIN_URLS,
+    &ERASURE,
+    &ERASER_NKEY_FILE,
+];
+/// The settings of Redis, of which erasing removes files.
+static REDIS: [&Setting; 3] =
+    [&blob::settings::REDIS_URL, &blob::settings::REDIS_PASSWORD, &blob::settings::REDIS_CA_FILE];
 
 /// The shortest retention: messages are in the streams for up to 3 days.
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
@@ -78,7 +106,7 @@ const RULE_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::
 
 /// Every setting of the program, those of every service first.
 pub fn all() -> Vec<&'static Setting> {
-    process_settings::ALL.into_iter().chain(OWN).chain(http::settings::ALL).collect()
+    process_settings::ALL.into_iter().chain(OWN).chain(REDIS).chain(http::settings::ALL).collect()
 }
 
 /// Settings of the timeline.
@@ -100,6 +128,8 @@ pub struct Settings {
     pub key: Option<Secret>,
     /// The admin ports that are read.
     pub admin_urls: AdminUrls,
+    /// What erasing needs; `None` where it is switched off.
+    pub erasure: Option<ErasureSettings>,
 }
 
 /// Reads all settings.
@@ -122,9 +152,10 @@ impl Settings {
         let bodies = read_bodies(reader);
         let key = reader.optional_text(&KEY).map(|key| Secret::new(key.into_bytes()));
         let admin_urls = read_admin_urls(reader);
-        // It is not used where a database has the rows and the secret is given.
-        let folder = match (&url, &key) {
-            (Some(_), Some(_)) => Some(reader.optional_text(&DIR).unwrap_or_default()),
+        let erasure = read_erasure(reader);
+        // It is not used where a database has the rows, the secret is given, and no erasure keeps its state there.
+        let folder = match (&url, &key, &erasure) {
+            (Some(_), Some(_), Some(None)) => Some(reader.optional_text(&DIR).unwrap_or_default()),
             _ => reader.text(&DIR),
         };
         Some(Self {
@@ -136,8 +167,25 @@ impl Settings {
             bodies: bodies?,
             key,
             admin_urls: admin_urls?,
+            erasure: erasure?,
         })
     }
+}
+
+/// `Some(None)` where erasing is switched off.
+fn read_erasure(reader: &mut ConfigReader) -> Option<Option<ErasureSettings>> {
+    let text = reader.text(&ERASURE)?;
+    match text.as_str() {
+        "off" => return Some(None),
+        "on" => {}
+        _ => {
+            reader.error(&ERASURE, "must be on or off");
+            return None;
+        }
+    }
+    let redis = blob::settings::read_redis(reader);
+    let nkey = service::nats::read_seed(reader, &ERASER_NKEY_FILE);
+    Some(Some(ErasureSettings { nkey: nkey?, redis: redis? }))
 }
 
 fn read_times(reader: &mut ConfigReader) -> Option<RuleTimes> {

@@ -264,12 +264,13 @@ impl Intruder {
     }
 }
 
-const USERS: [(&str, &str); 8] = [
+const USERS: [(&str, &str); 9] = [
     ("ingress", "_INBOX_imchannel-ingress"),
     ("normalizer", "_INBOX_imchannel-normalizer"),
     ("sender", "_INBOX_imchannel-sender"),
     ("media", "_INBOX_imchannel-media"),
     ("timeline", "_INBOX_imchannel-timeline"),
+    ("eraser", "_INBOX_imchannel-eraser"),
     ("aicc", "_INBOX_aicc"),
     ("provisioner", "_INBOX_imchannel-provisioner"),
     ("operator", "_INBOX_imchannel-operator"),
@@ -351,10 +352,10 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.PURGE.KV_imchannel_sends", &[]),
     ("$JS.API.STREAM.PURGE.KV_imchannel_marks", &[]),
     // A user that purges a stream deletes message by message on old servers.
-    ("$JS.API.STREAM.MSG.DELETE.WEBHOOKS", &["ingress", "normalizer"]),
-    ("$JS.API.STREAM.MSG.DELETE.EVENTS", &["normalizer", "sender"]),
-    ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender", "provisioner"]),
-    ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["operator"]),
+    ("$JS.API.STREAM.MSG.DELETE.WEBHOOKS", &["ingress", "normalizer", "eraser"]),
+    ("$JS.API.STREAM.MSG.DELETE.EVENTS", &["normalizer", "sender", "eraser"]),
+    ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender", "eraser", "provisioner"]),
+    ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["eraser", "operator"]),
     ("$JS.API.STREAM.MSG.DELETE.KV_imchannel_sends", &[]),
     ("$JS.API.STREAM.MSG.GET.KV_imchannel_sends", &["sender", "operator"]),
     // A sender reads the pending commands of its lanes; the normalizer the age of the oldest webhook.
@@ -388,6 +389,9 @@ const RIGHTS: &[(&str, &[&str])] = &[
         &["ingress", "normalizer", "sender", "media", "timeline", "aicc", "provisioner", "operator"],
     ),
     ("_INBOX_imchannel-sender.forged", &[]),
+    // An erasure asks the owner of a lane, who answers the eraser and no other user.
+    ("imchannel.erase.channel-0", &["eraser"]),
+    ("_INBOX_imchannel-eraser.x", &["sender"]),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,6 +406,8 @@ async fn a_user_cannot_do_or_read_the_work_of_another() {
         for subject in ["imchannel.>", "imchannel.event.>", "$JS.>", "$KV.>", "_INBOX.>", ">"] {
             assert!(!intruder.may_subscribe(subject).await, "{user} listens to {subject}");
         }
+        let may = intruder.may_subscribe("imchannel.erase.*").await;
+        assert_eq!(may, user == "sender", "{user} listens to the requests of an erasure");
         for (other, its_inbox) in USERS {
             let may = intruder.may_subscribe(&format!("{its_inbox}.>")).await;
             assert_eq!(may, user == other, "{user} listens to the answers for {other}");

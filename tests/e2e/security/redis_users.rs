@@ -32,16 +32,17 @@ async fn ask_redis(secured: &Secured, user: &str, question: &str) -> String {
 async fn redis_users_reach_files_and_nothing_else() {
     let secured = Secured::start().await;
     let file = "IMChannel:MultimediaMessage:0190";
-    let all = ["media", "sender", "provisioner", "operator", "probe", "default"];
+    let all = ["media", "sender", "eraser", "provisioner", "operator", "probe", "default"];
     secured.cli("provisioner", &["setup"]).await;
     let name_file = |key: &str| format!("FCALL imchannel_v1_set_field_of_file 1 {key} command c");
     let load = "FUNCTION LOAD \"#!lua name=x\\nredis.register_function('x', function() return 1 end)\"";
-    let rights: [(String, &[&str]); 27] = [
-        ("PING".to_owned(), &["media", "sender", "provisioner", "operator", "probe"]),
+    let rights: [(String, &[&str]); 28] = [
+        ("PING".to_owned(), &["media", "sender", "eraser", "provisioner", "operator", "probe"]),
         (format!("STRLEN {file}"), &["media", "sender"]),
         (format!("HSET {{{file}}}:meta tenant t"), &["media", "sender"]),
         (format!("ZADD {file} 1 x"), &["media", "sender"]),
-        (format!("ZREM {file} x"), &["media", "sender"]),
+        (format!("ZREM {file} x"), &["media", "sender", "eraser"]),
+        (format!("UNLINK {file}"), &["media", "sender", "eraser"]),
         (format!("ZRANGE {file} 0 -1"), &["media"]),
         ("FCALL imchannel_v1_loaded 0".to_owned(), &["sender"]),
         (name_file(&format!("{{{file}}}:meta")), &["sender"]),

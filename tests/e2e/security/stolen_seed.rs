@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use crate::harness::secured::{Secured, root};
 
 /// The users, and their inboxes.
-const USERS: [(&str, &str); 8] = [
+const USERS: [(&str, &str); 9] = [
     ("ingress", "_INBOX_imchannel-ingress"),
     ("normalizer", "_INBOX_imchannel-normalizer"),
     ("sender", "_INBOX_imchannel-sender"),
     ("media", "_INBOX_imchannel-media"),
     ("timeline", "_INBOX_imchannel-timeline"),
+    ("eraser", "_INBOX_imchannel-eraser"),
     ("aicc", "_INBOX_aicc"),
     ("provisioner", "_INBOX_imchannel-provisioner"),
     ("operator", "_INBOX_imchannel-operator"),

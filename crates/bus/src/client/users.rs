@@ -16,6 +16,8 @@ pub enum User {
     Media,
     /// Reads the streams for the timeline of messages.
     Timeline,
+    /// Overwrites the messages of a customer who is erased, and asks lanes to settle their commands.
+    Eraser,
     /// The AICC back end, in an account of its own.
     Aicc,
     /// Creates streams, durable consumers, buckets and channels.
@@ -26,12 +28,13 @@ pub enum User {
 
 impl User {
     /// Every user, in the order of `users.conf`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ingress,
         Self::Normalizer,
         Self::Sender,
         Self::Media,
         Self::Timeline,
+        Self::Eraser,
         Self::Aicc,
         Self::Provisioner,
         Self::Operator,
@@ -45,6 +48,7 @@ impl User {
             Self::Sender => "sender",
             Self::Media => "media",
             Self::Timeline => "timeline",
+            Self::Eraser => "eraser",
             Self::Aicc => "aicc",
             Self::Provisioner => "provisioner",
             Self::Operator => "operator",
@@ -59,6 +63,7 @@ impl User {
             Self::Sender => "imchannel-sender",
             Self::Media => "imchannel-media",
             Self::Timeline => "imchannel-timeline",
+            Self::Eraser => "imchannel-eraser",
             Self::Aicc => "aicc",
             Self::Provisioner => "imchannel-provisioner",
             Self::Operator => "imchannel-operator",
@@ -86,7 +91,7 @@ mod tests {
         let configuration = include_str!("../../../../deploy/nats/users.conf");
         for user in User::ALL {
             let key = format!("nkey: $NATS_{}_NKEY", user.name().to_uppercase());
-            let inbox = format!("subscribe: {{ allow: [\"_INBOX_{}.>\"] }}", user.client());
+            let inbox = format!("subscribe: {{ allow: [\"_INBOX_{}.>\"", user.client());
             assert!(configuration.contains(&key) && configuration.contains(&inbox), "{user}");
         }
         assert_eq!(configuration.matches("nkey: $NATS_").count(), User::ALL.len());

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::output::{GOOD, Out, styled, text};
 
 /// Redis users with a password.
-const REDIS_USERS: [&str; 4] = ["media", "sender", "provisioner", "operator"];
+const REDIS_USERS: [&str; 5] = ["media", "sender", "eraser", "provisioner", "operator"];
 /// Permissions of the Redis users, with placeholders for the passwords' hashes.
 const REDIS_ACL: &str = include_str!("../../../../deploy/redis/users.acl");
 /// Host names of the simulated Infobip.

@@ -2,7 +2,7 @@
 //! gets both as pages.
 //!
 //! It reads the store and what the observer publishes ([`crate::observed`]), and changes nothing but its own searches. What a life
-//! is and what is missing in it is left to [`crate::life`], what the store holds to [`crate::store`].
+//! is and what is missing in it is left to [`crate::life`], what the store holds to [`crate::store`], erasing to [`crate::erasure`].
 
 pub mod access;
 pub mod answer;
@@ -20,4 +20,5 @@ mod console;
 mod router;
 
 pub use crate::http::router::router;
+pub use crate::http::routes::erasures::{ErasureBody, ErasuresAnswer};
 pub use crate::http::state::ApiState;

@@ -53,6 +53,8 @@ pub(crate) enum Refusal {
         /// Most bytes.
         limit: usize,
     },
+    /// Another one is running.
+    Busy(String),
     /// Too many searches are kept.
     TooMany(String),
     /// The store does not answer now, or all places are taken.
@@ -94,6 +96,7 @@ impl Refusal {
             Self::Forbidden(_) | Self::NeedsRole { .. } => StatusCode::FORBIDDEN,
             Self::NoPath | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Busy(_) => StatusCode::CONFLICT,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -114,6 +117,7 @@ impl Refusal {
                 format!("this needs the role {needed}, and you have {has}: ask an operator of the timeline")
             }
             Self::Forbidden(detail)
+            | Self::Busy(detail)
             | Self::NotFound { detail, .. }
             | Self::TooMany(detail)
             | Self::Unavailable(detail) => detail.clone(),

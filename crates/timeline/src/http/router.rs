@@ -20,7 +20,7 @@ use crate::http::access::until::Until;
 use crate::http::access::{Access, NotKnown};
 use crate::http::console;
 use crate::http::refusal::Refusal;
-use crate::http::routes::{audit, channels, live, messages, problems, searches, timeline, unmask};
+use crate::http::routes::{audit, channels, erasures, live, messages, problems, searches, timeline, unmask};
 use crate::http::state::{ApiState, Shared};
 
 /// Timeout of an answer, or of the first byte of a live stream.
@@ -35,6 +35,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/messages", get(messages::list))
         .route("/v1/searches", post(searches::create))
         .route("/v1/searches/{id}", get(searches::list))
+        .route("/v1/erasures", get(erasures::list).post(erasures::create))
+        .route("/v1/erasures/{id}", get(erasures::show))
         .route("/v1/problems", get(problems::list))
         .route("/v1/channels", get(channels::list))
         .route("/v1/channels/{channel}", get(channels::one))

@@ -8,6 +8,7 @@ use service::failures::FailedCredentials;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::erasure::Erasures;
 use crate::extract::Bodies;
 use crate::http::access::Access;
 use crate::http::access::origin::Hosts;
@@ -31,6 +32,8 @@ pub struct ApiState {
     pub bus: Option<Bus>,
     /// What rows keep of messages. Where they keep them as they are, they are shown only unmasked.
     pub bodies: Bodies,
+    /// Erases customers; `None` where that is switched off.
+    pub erasures: Option<Erasures>,
     /// Who may read.
     pub access: Access,
     /// Counts wrong tokens, and delays their answers.

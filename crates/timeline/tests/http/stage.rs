@@ -153,6 +153,7 @@ impl Stage {
             observed,
             bus,
             bodies,
+            erasures: None,
             access,
             failed: Arc::new(FailedCredentials::new(PortMetrics::default(), LogAddresses::Masked)),
             hosts: "localhost,timeline.example".parse().unwrap(),

@@ -2,6 +2,7 @@
 
 mod body;
 pub(super) mod channels;
+pub(super) mod erasures;
 mod listing;
 pub(super) mod audit;
 pub(super) mod live;
