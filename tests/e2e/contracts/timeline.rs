@@ -58,7 +58,7 @@ fn request(method: &str, url: String) -> RequestBuilder {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timeline_answers_as_described() {
     let contract = contract();
-    let (outbound, mut timeline, _store) = told(Installation::start().await).await;
+    let (outbound, mut timeline, _store) = Box::pin(told(Installation::start().await)).await;
     let of_search = call_with_good_and_bad_values(&contract, &timeline.url).await;
     let paths = [
         ("/v1/timeline", "/v1/timeline?id=a"),

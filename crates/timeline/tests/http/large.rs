@@ -1,5 +1,6 @@
 //! Very many rows of one customer, of which all are overdue: what an answer costs does not grow with them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,15 +25,21 @@ async fn fill(stage: &Stage) {
         let links = vec![stage.link(IdKind::Command, &format!("order-{sequence}"))];
         let row = Row { pointer, stored_at, links, ..command.clone() };
         let followed = rules::follow(&row, &RuleSettings::default());
-        NewRow { row, expected: followed.expected, settled: followed.settled }
+        NewRow { row: Arc::new(row), expected: followed.expected, settled: followed.settled }
     };
     let mut sequence = 0;
     while sequence < COMMANDS {
         let last = (sequence + BATCH_ROWS_MAX as u64).min(COMMANDS);
         let rows: Vec<NewRow> = (sequence + 1..=last).map(of).collect();
         let stored_at = rows.last().unwrap().row.stored_at;
-        let position =
-            Position { stream: StreamNumber::Commands, created_at: at(-86_400), sequence: last, stored_at };
+        let position = Position {
+            stream: StreamNumber::Commands,
+            created_at: at(-86_400),
+            reading: 0,
+            missed_after: 0,
+            sequence: last,
+            stored_at,
+        };
         stage.store.append(Batch { rows, position, gaps: Vec::new() }).await.unwrap();
         sequence = last;
     }

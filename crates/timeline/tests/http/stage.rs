@@ -211,12 +211,19 @@ impl Stage {
         let (last, stream, stored_at) = (*next, row.pointer.stream, row.stored_at);
         let copy = |sequence| {
             let row = Row { pointer: Pointer { sequence, ..row.pointer }, ..row.clone() };
-            NewRow { row, expected: Vec::new(), settled: Vec::new() }
+            NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }
         };
         let all: Vec<NewRow> = (first..=last).map(copy).collect();
         for rows in all.chunks(BATCH_ROWS_MAX) {
             let sequence = rows.last().map_or(last, |new| new.row.pointer.sequence);
-            let position = Position { stream, created_at: at(-86_400), sequence, stored_at };
+            let position = Position {
+                stream,
+                created_at: at(-86_400),
+                reading: 0,
+                missed_after: 0,
+                sequence,
+                stored_at,
+            };
             let batch = Batch { rows: rows.to_vec(), position, gaps: Vec::new() };
             self.store.append(batch).await.unwrap();
         }
@@ -234,8 +241,14 @@ impl Stage {
             let sequence = first + number * 2;
             Gap { stream, first: sequence, last: sequence, after: None, before: seconds(number) }
         };
-        let position =
-            Position { stream, created_at: at(-86_400), sequence: *next, stored_at: seconds(ranges) };
+        let position = Position {
+            stream,
+            created_at: at(-86_400),
+            reading: 0,
+            missed_after: 0,
+            sequence: *next,
+            stored_at: seconds(ranges),
+        };
         let gaps = (0..ranges).map(gap).collect();
         self.store.append(Batch { rows: Vec::new(), position, gaps }).await.unwrap();
     }

@@ -1,5 +1,6 @@
 //! Numbers and texts of messages: who may see them, and the audit log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -103,10 +104,13 @@ async fn store_row(stage: &Stage, gateway: &Gateway, bodies: Bodies) {
     let delivery = found.unwrap().unwrap();
     let extractor = Extractor { keys: stage.keys.clone(), channels: Default::default(), bodies };
     let rows = extractor.rows(StreamNumber::Commands, &delivery).into_iter();
-    let rows = rows.map(|row| NewRow { row, expected: Vec::new(), settled: Vec::new() }).collect();
+    let rows =
+        rows.map(|row| NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }).collect();
     let position = Position {
         stream: StreamNumber::Commands,
         created_at: delivery.stored_at,
+        reading: 0,
+        missed_after: 0,
         sequence: delivery.sequence,
         stored_at: delivery.stored_at,
     };

@@ -1,7 +1,7 @@
 //! Erasing the rows of a customer.
 
 use timeline::row::{IdKind, Row, RowKind};
-use timeline::rules::RuleName;
+use timeline::rules::{Judged, RuleName};
 use timeline::store::{Listing, OverdueQuery, Place, Store};
 
 use crate::engine::Engine;
@@ -79,7 +79,7 @@ pub(crate) async fn what_is_expected_after_an_erased_row_is_removed(engine: &dyn
     let rows = rows_of(&*store, ERASED).await;
     let erased = store.erase(rows.iter().map(Place::of).collect()).await.unwrap();
     assert_eq!((erased.rows, erased.expectations), (1, 1));
-    let judged = vec![(RuleName::NoResult, at(DAY))];
+    let judged = vec![Judged::everywhere(RuleName::NoResult, at(DAY))];
     let open = store.overdue(OverdueQuery { channel: None, judged, after: None, limit: MANY }).await.unwrap();
     assert_eq!(open.len(), 2, "{open:?}");
 }

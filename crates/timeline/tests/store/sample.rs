@@ -158,7 +158,7 @@ impl Sample {
     }
 
     pub(crate) fn body(mut self, body: &str) -> Self {
-        body.clone_into(&mut self.0.row.body);
+        body.clone_into(&mut Arc::make_mut(&mut self.0.row).body);
         self
     }
 }

@@ -62,8 +62,10 @@ async fn found(rows: Vec<Row>, before: i64) -> Found {
     let store = SqliteStore::open(folder.path().to_owned()).await.unwrap();
     for row in rows {
         let Pointer { stream, sequence, .. } = row.pointer;
-        let position = Position { stream, created_at: at(-9), sequence, stored_at: row.stored_at };
-        let rows = vec![NewRow { row, expected: Vec::new(), settled: Vec::new() }];
+        let stored_at = row.stored_at;
+        let position =
+            Position { stream, created_at: at(-9), reading: 0, missed_after: 0, sequence, stored_at };
+        let rows = vec![NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }];
         store.append(Batch { rows, position, gaps: Vec::new() }).await.unwrap();
     }
     let store: Arc<dyn Store> = Arc::new(store);

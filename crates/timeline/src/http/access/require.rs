@@ -31,7 +31,6 @@ pub(crate) struct Unmasker(pub(crate) Actor);
 
 /// A user who may publish again and erase.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "no route publishes again or erases yet")]
 pub(crate) struct Operator(pub(crate) Actor);
 
 impl Actor {

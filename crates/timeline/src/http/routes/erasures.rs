@@ -100,7 +100,7 @@ pub(in crate::http) async fn show(
         detail: "no such erasure since the start of the service; the audit log has those that ended before"
             .to_owned(),
         id: None,
-        read_until: Vec::new(),
+        known: Box::default(),
     })
 }
 

@@ -45,6 +45,11 @@ pub(super) fn positions(file: &Connection) -> Sql<Vec<Position>> {
     all(file, &format!("SELECT {POSITION} FROM positions"), &[], position)
 }
 
+/// Every range of missed messages of a file.
+pub(super) fn gaps(file: &Connection) -> Sql<Vec<Gap>> {
+    all(file, "SELECT stream, first, last, after, before FROM gaps", &[], gap)
+}
+
 fn position(columns: &SqlRow<'_>) -> Sql<Option<Position>> {
     let Some(stream) = StreamNumber::of_stored(columns.get(0)?) else { return Ok(None) };
     Ok(Some(Position {

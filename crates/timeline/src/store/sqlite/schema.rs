@@ -9,8 +9,8 @@ use crate::store::sqlite::fault::{self, Sql};
 
 /// `application_id` of the files: `imTL`.
 const APPLICATION: i64 = 0x696d_544c;
-/// `user_version` of the files: their form.
-const FORM: i64 = 1;
+/// `user_version` of the files: their form. A file of an older form is brought up to date when it is opened for writing.
+const FORM: i64 = 2;
 /// Rows whose ids are sorted together. A batch changes the pages of one segment only, so that they stay in memory, and a
 /// look-up searches each segment of a day.
 pub(super) const SEGMENT_ROWS: i64 = 131_072;
@@ -89,6 +89,26 @@ CREATE TRIGGER entries_are_kept BEFORE DELETE ON entries WHEN OLD.at > (unixepoc
 BEGIN SELECT RAISE(ABORT, 'an entry of the audit log cannot be removed before 400 days'); END;
 ";
 
+/// What makes form 2 of form 1, in the file of a day.
+const DAY_OF_FORM_1: &str = "
+ALTER TABLE positions ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE positions ADD COLUMN missed_after INTEGER NOT NULL DEFAULT 0;
+";
+
+/// The same in the file of what is expected. Its rows do not name the file that a client is to fetch: what is expected of it is met as
+/// before, by the event that names the command.
+const OPEN_OF_FORM_1: &str = "
+ALTER TABLE positions ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE positions ADD COLUMN missed_after INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE expectations ADD COLUMN file BLOB;
+DROP INDEX expectations_by_due;
+CREATE INDEX expectations_by_file ON expectations (file, rule) WHERE file IS NOT NULL;
+CREATE TABLE met_files (
+  file BLOB NOT NULL, rule INTEGER NOT NULL, channel TEXT NOT NULL, since INTEGER NOT NULL,
+  PRIMARY KEY (file, rule, channel)
+) STRICT, WITHOUT ROWID;
+";
+
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -123,8 +143,8 @@ pub(super) fn writer(path: &Path, form: Form) -> Result<Connection, Refusal> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| refusal(error, path))?;
     // Before the first change: a file of another program stays as it is.
-    let is_new = check(&connection, path)?;
-    prepare_writer(&mut connection, form, is_new).map_err(|error| refusal(error, path))?;
+    let stored = check(&connection, path)?;
+    prepare_writer(&mut connection, form, stored).map_err(|error| refusal(error, path))?;
     Ok(connection)
 }
 
@@ -138,7 +158,7 @@ pub(super) fn reader(path: &Path) -> Sql<Connection> {
     Ok(connection)
 }
 
-fn prepare_writer(connection: &mut Connection, form: Form, is_new: bool) -> Sql<()> {
+fn prepare_writer(connection: &mut Connection, form: Form, stored: StoredForm) -> Sql<()> {
     let synchronous = match form {
         Form::Day => "NORMAL",
         Form::Open | Form::Audit => "FULL",
@@ -149,30 +169,44 @@ fn prepare_writer(connection: &mut Connection, form: Form, is_new: bool) -> Sql<
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
-    if !is_new {
-        return Ok(());
-    }
+    let tables = match (stored, form) {
+        (StoredForm::Current, _) => return Ok(()),
+        (StoredForm::New, Form::Day) => DAY,
+        (StoredForm::New, Form::Open) => OPEN,
+        (StoredForm::New, Form::Audit) => AUDIT,
+        (StoredForm::First, Form::Day) => DAY_OF_FORM_1,
+        (StoredForm::First, Form::Open) => OPEN_OF_FORM_1,
+        (StoredForm::First, Form::Audit) => "",
+    };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(match form {
-        Form::Day => DAY,
-        Form::Open => OPEN,
-        Form::Audit => AUDIT,
-    })?;
+    transaction.execute_batch(tables)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", FORM)?;
     transaction.commit()
 }
 
-/// Whether the file is empty. Refuses one of another program and of a later version.
-fn check(connection: &Connection, path: &Path) -> Result<bool, Refusal> {
+/// What is in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoredForm {
+    /// Nothing.
+    New,
+    /// Form 1.
+    First,
+    /// The current form.
+    Current,
+}
+
+/// What is in the file. Refuses one of another program and of a later version.
+fn check(connection: &Connection, path: &Path) -> Result<StoredForm, Refusal> {
     let number = |query: &str| {
         connection.query_row(query, [], |row| row.get::<_, i64>(0)).map_err(|error| refusal(error, path))
     };
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
     let path = path.display();
     let text = match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
-        (APPLICATION, FORM) => return Ok(false),
-        (0, 0) if tables == 0 => return Ok(true),
+        (APPLICATION, FORM) => return Ok(StoredForm::Current),
+        (APPLICATION, 1) => return Ok(StoredForm::First),
+        (0, 0) if tables == 0 => return Ok(StoredForm::New),
         (APPLICATION, form) => format!(
             "{path} has form {form}, and this version of imchannel-timeline reads form {FORM}; start the version that \
              wrote it, or move the file away"

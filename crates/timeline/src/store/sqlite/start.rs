@@ -21,7 +21,7 @@ use crate::store::sqlite::folder::Folder;
 use crate::store::sqlite::open::{self, OpenFile};
 use crate::store::sqlite::readers::Readers;
 use crate::store::sqlite::schema::{self, Form, Refusal};
-use crate::store::sqlite::writer::{Writer, read_gaps};
+use crate::store::sqlite::writer::Writer;
 use crate::store::{Gap, Position};
 
 /// The parts of an open store.
@@ -89,7 +89,7 @@ fn read_day(path: &Path) -> Result<ReadDay, Refusal> {
     let read = || -> fault::Sql<ReadDay> {
         Ok(ReadDay {
             positions: columns::positions(&day)?,
-            gaps: read_gaps(&day)?,
+            gaps: columns::gaps(&day)?,
             last_row: last_row(&day)?,
         })
     };

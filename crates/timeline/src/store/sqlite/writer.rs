@@ -237,11 +237,6 @@ impl Writer {
     }
 }
 
-/// The ranges of missed messages in the file of a day.
-pub(super) fn read_gaps(day: &Connection) -> fault::Sql<Vec<Gap>> {
-    columns::all(day, "SELECT stream, first, last, after, before FROM gaps", &[], columns::gap)
-}
-
 /// Divides a batch into the days of its rows, in its order. The last part has the batch's position.
 fn runs(batch: Batch) -> Vec<Run> {
     let Batch { rows, position, gaps } = batch;

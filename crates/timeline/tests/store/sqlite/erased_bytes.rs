@@ -16,10 +16,9 @@ async fn no_file_of_the_store_has_a_byte_of_an_erased_row() {
     let store = embedded.store().await;
     let rows = (1..=500u64).map(|number| {
         let number_of = if number % 7 == 0 { ERASED } else { "4915187654321" };
-        let mut row = command(number, i64::try_from(number).unwrap() * 1000).to(number_of);
-        row = row.link(IdKind::Command, &format!("c-{number}"));
-        row.0.row.body = format!("{{\"text\":\"words for {number_of}\"}}");
-        row
+        let row = command(number, i64::try_from(number).unwrap() * 1000).to(number_of);
+        let row = row.link(IdKind::Command, &format!("c-{number}"));
+        row.body(&format!("{{\"text\":\"words for {number_of}\"}}"))
     });
     store.append(batch(rows)).await.unwrap();
     store.close_days(std::time::Duration::ZERO).await.unwrap();
