@@ -17,7 +17,7 @@
 //! The user of the sender, who may do this, may change more than a consumer by its other rights (SECURITY.md).
 //!
 //! How much is sent ahead of the reader is bounded by the flow control of NATS. The server begins with 2 MiB and doubles that with
-//! each answer, up to 32 MiB, and has no setting for it. So a consumer gets few answers (`ANSWERS_MAX`); what it has sent is read, and
+//! each answer, up to 32 MiB, and has no setting for it. So a consumer gets one answer (`ANSWERS_MAX`); what it has sent is read, and
 //! a new one continues after it. What the client drops because more messages wait than it holds is a gap, and read again.
 //!
 //! It leaves to others to notice that a stream was made again: its sequences are then lower than the ones asked for.

@@ -25,8 +25,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const SILENCE_MAX: Duration = HEARTBEAT.saturating_mul(3);
 /// How long the server keeps a consumer to whose inbox no client listens.
 const CONSUMER_LIFE: Duration = Duration::from_secs(10);
-/// Answers to the flow control that one consumer gets. With two the server sends at most 8 MiB ahead of the reader.
-const ANSWERS_MAX: usize = 2;
+/// Answers to the flow control that one consumer gets. With one the server sends at most 4 MiB ahead of the reader.
+const ANSWERS_MAX: usize = 1;
 /// Silence after which a consumer that gets no more answers has sent what it may, and a new one is created.
 const DRAINED_AFTER: Duration = Duration::from_millis(20);
 /// Header of a sign of life when the server waits for an answer of the flow control: the subject of that answer.

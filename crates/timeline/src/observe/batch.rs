@@ -77,3 +77,75 @@ fn bytes(row: &Row) -> usize {
     let error = row.error.as_ref().map_or(0, |error| error.code.len() + error.name.len() + error.text.len());
     size_of::<NewRow>() + size_of::<Row>() + row.body.len() + row.summary.len() + error + links
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bus::Headers;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::row::{RowKind, StreamNumber};
+    use crate::rules::tests::rows::{at, row};
+
+    fn position(sequence: u64, missed_after: u64) -> Position {
+        let stream = StreamNumber::Events;
+        Position { stream, created_at: at(-60.0), reading: 0, missed_after, sequence, stored_at: at(0.0) }
+    }
+
+    fn add(gathered: &mut Gathered, sequence: u64, body_bytes: usize) {
+        let mut row = row(RowKind::Report, StreamNumber::Events, sequence, 1.0);
+        row.body = "x".repeat(body_bytes);
+        let delivery = Delivery {
+            subject: String::new(),
+            headers: Headers::default(),
+            payload: Bytes::new(),
+            sequence,
+            attempt: 1,
+            stored_at: row.stored_at,
+        };
+        gathered
+            .add(&delivery, vec![NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }]);
+    }
+
+    #[test]
+    fn a_batch_is_full_by_its_rows_or_their_memory() {
+        for (body_bytes, full_at) in [(0, 4000..4097), (16 * 1024, 100..129)] {
+            let mut gathered = Gathered::new(position(0, 0));
+            let rows = (1..).find(|sequence| {
+                add(&mut gathered, *sequence, body_bytes);
+                gathered.is_full()
+            });
+            let rows = rows.unwrap();
+            assert!(full_at.contains(&rows), "{rows} rows with bodies of {body_bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn what_was_gone_when_reading_began_is_not_missed() {
+        let mut gathered = Gathered::new(position(0, 10));
+        for sequence in [3, 7, 13, 14] {
+            add(&mut gathered, sequence, 0);
+        }
+        gathered.pass(20, at(9.0));
+        let batch = gathered.finish();
+        let gap = |first, last, before| Gap {
+            stream: StreamNumber::Events,
+            first,
+            last,
+            after: Some(at(1.0)),
+            before,
+        };
+        assert_eq!(batch.gaps, [gap(11, 12, at(1.0)), gap(15, 20, at(9.0))]);
+        assert_eq!((batch.position.sequence, batch.position.stored_at), (20, at(9.0)));
+    }
+
+    #[test]
+    fn before_the_first_message_no_time_is_known() {
+        let mut gathered = Gathered::new(position(0, 0));
+        add(&mut gathered, 3, 0);
+        let missed = gathered.finish().gaps;
+        assert_eq!((missed[0].first, missed[0].last, missed[0].after), (1, 2, None));
+    }
+}
