@@ -1,34 +1,48 @@
 //! A server that is stopped, killed or out of reach.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use timeline::row::StreamNumber;
 use timeline::store::error::StoreFault;
 use timeline::store::postgres::PostgresStore;
 use timeline::store::{Batch, SharedStore as _, Store as _};
 
 use crate::postgres::database::Server;
-use crate::sample::{Sample, batch, event, found, keys, sequences};
+use crate::sample::{Sample, batch, event, key, keys, sequences};
+
+/// Rows of a batch.
+const BATCH_ROWS: u32 = 20;
 
 fn rows_of(number: u64) -> Batch {
-    let seconds = i64::try_from(number).unwrap() * 10_000;
-    batch((0..150).map(|part| event(number, seconds).part(part).id("m-1")).collect::<Vec<Sample>>())
+    let seconds = i64::try_from(number).unwrap() * 1000;
+    batch((0..BATCH_ROWS).map(|part| event(number, seconds).part(part).id("m-1")).collect::<Vec<Sample>>())
 }
 
-/// Stores batches, each until it is stored, as a reader does. Returns how often it failed.
-async fn store_all(store: &PostgresStore, numbers: std::ops::RangeInclusive<u64>) -> usize {
-    let mut failures = 0;
-    for number in numbers {
-        while let Err(error) = store.append(rows_of(number)).await {
+/// What [`store_until`] did.
+struct Stored {
+    /// How often a batch failed.
+    failures: usize,
+    /// The number of the last batch.
+    last: u64,
+}
+
+/// Stores batches from a number on, each until it is stored, as a reader does, until `is_done`.
+async fn store_until(store: &PostgresStore, first: u64, is_done: &AtomicBool) -> Stored {
+    let mut stored = Stored { failures: 0, last: first - 1 };
+    while !is_done.load(Relaxed) {
+        while let Err(error) = store.append(rows_of(stored.last + 1)).await {
             assert_eq!(error.fault(), StoreFault::Unavailable, "{error}");
-            failures += 1;
+            stored.failures += 1;
             tokio::task::yield_now().await;
         }
+        stored.last += 1;
     }
-    failures
+    stored
 }
 
 async fn holds(store: &PostgresStore, last: u64) {
-    let rows = sequences(&found(store, "m-1").await);
-    let expected: Vec<u64> = (1..=last).flat_map(|number| [number; 150]).collect();
+    let rows = sequences(&store.find(vec![key("m-1")], usize::MAX - 1).await.unwrap().rows);
+    let expected: Vec<u64> = (1..=last).flat_map(|number| [number; BATCH_ROWS as usize]).collect();
     assert!(rows == expected, "{} rows, not {}", rows.len(), expected.len());
     let positions = store.positions().await.unwrap();
     assert_eq!((positions[0].stream, positions[0].sequence), (StreamNumber::Events, last));
@@ -49,6 +63,7 @@ async fn a_server_that_was_restarted_or_killed_loses_nothing_and_has_nothing_twi
     holds(&store, 2).await;
     let lease = store.lease(StreamNumber::Events).await.unwrap().unwrap();
     // In the middle of batches.
+    let is_done = AtomicBool::new(false);
     let restarts = async {
         for is_killed in [true, false, true] {
             let before = store.positions().await.unwrap()[0].sequence;
@@ -60,11 +75,12 @@ async fn a_server_that_was_restarted_or_killed_loses_nothing_and_has_nothing_twi
             }
             server.postgres.start_again().await.unwrap();
         }
+        is_done.store(true, Relaxed);
     };
-    let (failures, ()) = tokio::join!(store_all(&store, 3..=60), restarts);
-    assert!(failures > 0, "no batch met a restart");
+    let (stored, ()) = tokio::join!(store_until(&store, 3, &is_done), restarts);
+    assert!(stored.failures > 0, "no batch met a restart");
     lease.lost().await;
-    holds(&store, 60).await;
+    holds(&store, stored.last).await;
 }
 
 #[tokio::test]
