@@ -44,7 +44,9 @@ async fn one_replica_has_the_lease_of_a_stream_until_it_ends() {
     // The process that has it asks again.
     assert!(other.lease(StreamNumber::Events).await.unwrap().is_none());
     // Its session is lost.
-    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+    let end =
+        "SELECT count(pg_terminate_backend(l.pid)) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted";
     connect(&database.url().await).await.query_one(end, &[]).await.unwrap();
     lease.lost().await;
     drop(lease);
