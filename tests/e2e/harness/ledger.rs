@@ -51,6 +51,11 @@ pub(crate) async fn decided(outbound: &Outbound, number: usize, id: &str) -> Sto
     .await
 }
 
+/// The value of an entry in words, its result decoded; `None` for anything else.
+pub(crate) fn decoded(value: &[u8]) -> Option<String> {
+    sender::protocol::Record::from_bytes(value).map(|record| format!("{record:?}"))
+}
+
 async fn change(
     outbound: &Outbound,
     stream: &str,

@@ -62,7 +62,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress};
+pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress, RunningNormalizer};
 pub(crate) use program::{Program, binary, run_cli, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 

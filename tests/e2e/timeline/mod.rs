@@ -3,6 +3,7 @@
 mod channels;
 mod access;
 mod console;
+mod erasure;
 mod lives;
 mod postgres;
 mod reading;

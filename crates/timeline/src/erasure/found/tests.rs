@@ -7,7 +7,7 @@ use crate::store::{Batch, NewRow, Position};
 
 const ERASED: &str = "4915112345678";
 const OTHER: &str = "4915187654321";
-const FILE: &str = "0190a1b2c3d4e5f60718293a4b5c6d7e";
+const FILE: &str = "742f868d-c9e9-4eda-b5c0-2747cb7ef773";
 
 fn keys() -> Keys {
     Keys::of_secret(&[7; 32])
