@@ -4,7 +4,7 @@ use bus::{EventKind, Headers, Priority, Subject, headers};
 use proto::v1::{OutboundMedia, ReportEvent, ReportStatus, SendCommand, outbound_media, send_command};
 use reqwest::StatusCode;
 use serde_json::Value;
-use simulator::infobip_api::Faults;
+use simulator::infobip_api::{Fate, Faults};
 
 use crate::harness::files::{bytes, stored};
 use crate::harness::outbound::{Outbound, text};
@@ -283,4 +283,28 @@ async fn ids_with_any_bytes_are_not_found_and_say_what_was_read() {
     }
     let (status, _) = timeline.get("/v1/timeline?id=nothing").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_message_whose_report_did_not_come_says_what_the_message_log_says() {
+    let gateway = gateway(&[]).await;
+    // Without a normalizer no report becomes an event.
+    let bus = &gateway.outbound.installation.bus;
+    let stored = bus::registry::read(bus, "channel-0").await.unwrap().unwrap();
+    let record = channel::Record { report_after_s: Some(1), reconcile: true, ..stored.record.unwrap() };
+    bus::registry::put(bus, &record).await.unwrap();
+    let _sender = gateway.outbound.sender().await;
+    gateway.outbound.publish(Priority::Interactive, &text(0, "c-lost", CUSTOMER, "Hello")).await;
+    gateway.outbound.result("c-lost").await;
+    gateway.outbound.account.set_fate("imc-c-lost", Fate::Rejected);
+    let life = eventually("the log was asked", || async {
+        let life = gateway.timeline.life("c-lost", &["command", "result", "report"]).await;
+        (life["status"] == "FAILED").then_some(life)
+    })
+    .await;
+    let notes = life["notes"].to_string();
+    for words in ["no report for", "infobip's log was asked at", "REJECTED_NOT_ENOUGH_CREDITS"] {
+        assert!(notes.contains(words), "{life:#}");
+    }
+    assert_eq!(missing_in(&life), Vec::<String>::new(), "{life:#}");
 }

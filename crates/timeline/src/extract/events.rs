@@ -10,7 +10,7 @@ use proto::v1::{
 };
 
 use crate::extract::{Extractor, UNDECODABLE, account, attempts, body, content, personal, text, time};
-use crate::row::{IdKind, Row, Status, StreamNumber, shown};
+use crate::row::{FROM_LOG, IdKind, Row, Status, StreamNumber, shown};
 
 /// `blank` has what the subject says.
 pub(super) fn rows(extractor: &Extractor, kind: EventKind, delivery: &Delivery, blank: Row) -> Vec<Row> {
@@ -57,6 +57,9 @@ impl Making<'_> {
         self.row.status = ReportStatus::try_from(event.status).ok().map(Status::Report);
         self.row.error = text::error_of(event.error.as_ref());
         self.row.summary = report_summary(&event);
+        if event.source.is_some_and(|source| source.reconciled) {
+            self.row.summary.insert_str(0, FROM_LOG);
+        }
         self.row.body = body::of(self.extractor, &mut event, |event| {
             mask::events::report(event);
             event.message_id = shown::id(&event.message_id);

@@ -11,7 +11,7 @@ use proto::v1::SendOutcome;
 use crate::life::source::is_made_from;
 use crate::life::words::span;
 use crate::life::{Missing, View};
-use crate::row::{LookupKey, Row, RowKind, Status, StreamNumber};
+use crate::row::{FROM_LOG, LookupKey, Row, RowKind, Status, StreamNumber};
 use crate::rules::{Expectation, Rule, RuleName, Settled, follow, judged_until, later};
 
 /// Age after which a row of WEBHOOKS or EVENTS is no longer compared with a floor: the streams keep messages for 72 h. In a stream
@@ -64,10 +64,24 @@ fn overdue(expected: &Expectation, rows: &[Row], view: &View) -> Option<Missing>
         return None;
     }
     let command = rows.iter().find(|row| row.kind == RowKind::Command);
-    let reason = command.filter(|_| rule.name.is_about_result()).and_then(|command| view.halted(command));
-    let reason = reason.map(|reason| format!(": the lane is halted: {reason}")).unwrap_or_default();
+    let reason = match rule.name {
+        RuleName::NoReport => rows.iter().rfind(|row| row.is_from_log()).map(asked),
+        name if name.is_about_result() => {
+            let reason = command.and_then(|command| view.halted(command));
+            reason.map(|reason| format!(": the lane is halted: {reason}"))
+        }
+        _ => None,
+    };
+    let reason = reason.unwrap_or_default();
     let text = format!("{} for {}{reason}", rule.missing, span(since, view.now));
     Some(Missing { rule: rule.name, since, due, text, advice: advice(rule, &expected.channel) })
+}
+
+/// What the BSP's message log said, such as `; infobip's log was asked at 10:02 UTC: PENDING_ENROUTE`.
+pub(super) fn asked(row: &Row) -> String {
+    let at = row.stored_at.strftime("%H:%M");
+    let words = row.summary.strip_prefix(FROM_LOG).unwrap_or_default();
+    format!("; {}'s log was asked at {at} UTC: {words}", row.bsp)
 }
 
 fn accepted_at(expected: &Expectation, rows: &[Row]) -> Option<Timestamp> {

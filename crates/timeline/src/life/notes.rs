@@ -1,8 +1,11 @@
 //! What to say about rows that is no problem. Pure.
 
-use crate::life::missing::is_above;
+use proto::v1::SendOutcome;
+
+use crate::life::missing::{asked, is_above};
+use crate::life::words::span;
 use crate::life::{Missing, Note, View};
-use crate::row::{IdKind, Row, RowKind, StreamNumber};
+use crate::row::{IdKind, Row, RowKind, Status, StreamNumber};
 
 /// Streams in which a command's result and dead letter are.
 const MADE_OF_COMMANDS: [StreamNumber; 2] = [StreamNumber::Events, StreamNumber::DeadLetters];
@@ -36,10 +39,25 @@ pub(super) fn notes(rows: &[Row], missing: &[Missing], view: &View) -> Vec<Note>
                     add(index, format!("waits: the lane is halted: {reason}"));
                 }
             }
+            RowKind::Report if row.is_from_log() => {
+                if let Some(text) = without_report(row, &rows[..index]) {
+                    add(index, text);
+                }
+            }
             _ => {}
         }
     }
     notes
+}
+
+/// For how long the BSP had reported nothing when its log was asked, and what the log said. `before` are the rows before that one.
+fn without_report(row: &Row, before: &[Row]) -> Option<String> {
+    if before.iter().any(|row| row.kind == RowKind::Report && !row.is_from_log()) {
+        return None;
+    }
+    let accepted = Some(Status::Outcome(SendOutcome::Accepted));
+    let result = before.iter().find(|row| row.kind == RowKind::Result && row.status == accepted)?;
+    Some(format!("no report for {}{}", span(result.stored_at, row.stored_at), asked(row)))
 }
 
 /// Whether the normalizer is done with a webhook, and everything that it made of it is stored here.

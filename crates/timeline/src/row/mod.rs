@@ -207,7 +207,15 @@ impl fmt::Debug for Row {
     }
 }
 
+/// Begins the summary of a report that the sender read from the BSP's message log, because no report had come.
+pub const FROM_LOG: &str = "by the message log: ";
+
 impl Row {
+    /// Whether it is a report that was read from the BSP's message log.
+    pub fn is_from_log(&self) -> bool {
+        self.kind == RowKind::Report && self.summary.starts_with(FROM_LOG)
+    }
+
     /// The shown id of a kind; `None` if the row has none.
     pub fn shown(&self, kind: IdKind) -> Option<&str> {
         self.links.iter().find(|link| link.kind == kind).map(|link| link.shown.as_str())

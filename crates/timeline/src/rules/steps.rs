@@ -32,6 +32,8 @@ pub enum When {
     Delivered,
     /// The message will not arrive.
     Failed,
+    /// The BSP reported it, or its message log says what became of the message. That it is still pending by the log is no report.
+    Reported,
     /// The file's content was requested. A HEAD request only asks for its size and type.
     Content,
 }
@@ -60,6 +62,7 @@ impl When {
             Self::NotAccepted => !is_accepted,
             Self::Delivered => is_delivered(row),
             Self::Failed => row.status == Some(Status::Report(ReportStatus::Failed)),
+            Self::Reported => !row.is_from_log() || is_decided(row),
             Self::Content => !row.summary.starts_with("HEAD"),
         }
     }
@@ -68,4 +71,10 @@ impl When {
 /// Whether a row says that the customer's device has the message.
 pub(super) fn is_delivered(row: &Row) -> bool {
     matches!(row.status, Some(Status::Report(ReportStatus::Delivered | ReportStatus::Read)))
+}
+
+/// Whether a row says what became of a message.
+fn is_decided(row: &Row) -> bool {
+    let failed = Some(Status::Report(ReportStatus::Failed));
+    is_delivered(row) || row.status == failed || row.status == Some(Status::Report(ReportStatus::Deleted))
 }

@@ -51,7 +51,7 @@ pub static RULES: [Rule; RuleName::ALL.len()] =
 const NO_REPORT: Rule = Rule {
     name: RuleName::NoReport,
     begins: &[Step::new(RowKind::Result, When::Accepted)],
-    ends: &[Step::new(RowKind::Report, When::Always)],
+    ends: &[Step::new(RowKind::Report, When::Reported)],
     ends_for_file: &[],
     key: IdKind::Message,
     after: After::Report,

@@ -97,6 +97,24 @@ fn a_report_of_a_group_is_about_its_participant() {
     assert_eq!((row.status, row.recipient, row.body), (None, None, String::new()));
 }
 
+#[test]
+fn a_report_that_was_read_from_the_message_log_says_so_and_has_no_webhook() {
+    let event = ReportEvent {
+        message_id: "imc-c-1".to_owned(),
+        status: ReportStatus::Failed.into(),
+        provider_status: Some(ProviderStatus {
+            raw: "REJECTED_NOT_ENOUGH_CREDITS".to_owned(),
+            ..Default::default()
+        }),
+        source: Some(EventSource { reconciled: true, ..EventSource::default() }),
+        ..ReportEvent::default()
+    };
+    let row = event_row(&extractor(Bodies::Masked), "report", event.encode_to_vec());
+    assert_eq!(row.summary, "by the message log: REJECTED_NOT_ENOUGH_CREDITS");
+    assert!(row.is_from_log());
+    assert!(!row.links.iter().any(|link| link.shown.starts_with("WEBHOOKS")), "{:?}", row.links);
+}
+
 fn message(content: Content) -> InboundMessage {
     InboundMessage {
         event_id: "e-1".to_owned(),

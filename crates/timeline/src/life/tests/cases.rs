@@ -70,6 +70,33 @@ fn an_accepted_message_without_a_report_says_for_how_long_from_its_acceptance() 
 }
 
 #[test]
+fn a_message_without_a_report_says_what_the_message_log_said_and_when_it_was_asked() {
+    let by_log = |status, sequence, seconds, words: &str| {
+        let mut row = report("a", status, sequence, seconds, 0);
+        row.summary = format!("{}{words}", crate::row::FROM_LOG);
+        row
+    };
+    let mut rows = vec![command("a", 1, 0.0), result("a", SendOutcome::Accepted, 1, 60.0)];
+    rows.push(by_log(ReportStatus::Pending, 2, 60.0 + 900.0, "PENDING_ENROUTE"));
+    let pending = life(rows.clone(), &view(60.0 + 1020.0));
+    let time = at(60.0 + 900.0).strftime("%H:%M");
+    let said = format!("infobip's log was asked at {time} UTC: PENDING_ENROUTE");
+    assert_eq!(missing_texts(&pending), [format!("no report for 17 min; {said}")]);
+    assert_eq!(pending.notes, [Note { row: 2, text: format!("no report for 15 min; {said}") }]);
+
+    let time = at(60.0 + 1800.0).strftime("%H:%M");
+    rows.push(by_log(ReportStatus::Failed, 3, 60.0 + 1800.0, "REJECTED_NOT_ENOUGH_CREDITS"));
+    let decided = life(rows.clone(), &view(4000.0));
+    assert_eq!(decided.status(), "FAILED");
+    assert_eq!(missing_texts(&decided), [""; 0], "it is known what became of it");
+    let said = format!("infobip's log was asked at {time} UTC: REJECTED_NOT_ENOUGH_CREDITS");
+    assert_eq!(decided.notes[1], Note { row: 3, text: format!("no report for 30 min; {said}") });
+
+    rows.insert(2, report("a", ReportStatus::Sent, 4, 70.0, 5));
+    assert_eq!(life(rows, &view(4000.0)).notes, [], "a report had come");
+}
+
+#[test]
 fn a_webhook_that_became_a_dead_letter_says_why() {
     let rows = vec![webhook(17, 0.0), dead_letter("WEBHOOKS/17", 3, 0.5), dead_letter("WEBHOOKS/17", 4, 0.5)];
     let life = life(rows, &view(4000.0));
