@@ -288,8 +288,8 @@ fn the_message_log_is_read_as_reports_with_ids_of_their_own() {
     assert_eq!(first.event_id, "89d2a6b8977697245d8c0f633fbf385b");
     // The same words have the same id, other words another one, and a report another one than the log.
     let ids = |results: Value| read(results).into_iter().map(|report| report.event_id).collect::<Vec<_>>();
-    assert_eq!(ids(json!([entry("imc-a", "DELIVERED", 5, done)])), [first.event_id.clone()]);
-    assert_ne!(ids(json!([entry("imc-a", "DELIVERED", 5, none())])), [first.event_id.clone()]);
+    assert_eq!(ids(json!([entry("imc-a", "DELIVERED", 5, done)])), std::slice::from_ref(&first.event_id));
+    assert_ne!(ids(json!([entry("imc-a", "DELIVERED", 5, none())])), std::slice::from_ref(&first.event_id));
     let webhook = json!({ "results": [entry("imc-a", "DELIVERED", 5, json!({ "doneAt": "2026-03-01T08:00:05.000+0000" }))] });
     let body = webhook.to_string().into_bytes().into();
     let webhook = Webhook { channel: &channel, body: &body, received_at: answered_at, sequence: 1 };

@@ -177,6 +177,20 @@ fn seeded() -> [&'static [u8]; 4] {
     ]
 }
 
+/// A dry run counts what would be erased, and erases nothing.
+async fn assert_counted(stage: &Stage, before: &Vec<String>) {
+    let (status, counted) = stage.ask(&json!({ "number": ERASED, "dry_run": true })).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{counted:#}");
+    let counted = stage.done(counted["id"].as_str().unwrap()).await;
+    assert_eq!(stage.traces(&seeded()).await, *before, "a dry run changes nothing");
+    assert_eq!(counted["erased"]["rows"], 0);
+    for (what, least) in
+        [("rows", 10), ("webhooks", 4), ("events", 5), ("commands", 2), ("dead_letters", 1), ("files", 1)]
+    {
+        assert!(counted["found"][what].as_u64().unwrap() >= least, "{what}: {counted:#}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_an_erased_number_is_left_in_stores_streams_redis_and_logs() {
     let mut stage = stage().await;
@@ -209,17 +223,7 @@ async fn nothing_of_an_erased_number_is_left_in_stores_streams_redis_and_logs() 
         assert!(before.iter().any(|trace| trace.contains(place)), "{place} has nothing: {before:#?}");
     }
 
-    // First it is only counted.
-    let (status, counted) = stage.ask(&json!({ "number": ERASED, "dry_run": true })).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{counted:#}");
-    let counted = stage.done(counted["id"].as_str().unwrap()).await;
-    assert_eq!(stage.traces(&seeded()).await, before, "a dry run changes nothing");
-    assert_eq!(counted["erased"]["rows"], 0);
-    for (what, least) in
-        [("rows", 10), ("webhooks", 4), ("events", 5), ("commands", 2), ("dead_letters", 1), ("files", 1)]
-    {
-        assert!(counted["found"][what].as_u64().unwrap() >= least, "{what}: {counted:#}");
-    }
+    assert_counted(&stage, &before).await;
 
     // The back end has acknowledged nothing, so that the events are waited for.
     let id = stage.start(&format!("+{ERASED}"), false).await;
@@ -250,8 +254,10 @@ async fn nothing_of_an_erased_number_is_left_in_stores_streams_redis_and_logs() 
     // A second erasure finds nothing, and a number may come again.
     let again = stage.start(ERASED, false).await;
     assert_eq!(stage.done(&again).await["found"]["rows"], 0);
-    stage.write(ERASED, WAMID, TEXT).await;
-    stage.timeline.life(WAMID, &["message", "webhook"]).await;
+    // Under an id of its own: NATS takes a repeat of an event within two minutes for the same.
+    let next = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABIYFDNBQkI=";
+    stage.write(ERASED, next, TEXT).await;
+    stage.timeline.life(next, &["message", "webhook"]).await;
     for program in [&mut stage.timeline.program, &mut sender] {
         assert!(program.stop().await);
         logs.push_str(&program.rest().await);
