@@ -92,6 +92,14 @@ impl Browser {
     }
 
     async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
+        match self.attempt(method, path, body).await {
+            Ok(value) => value,
+            Err(error) => panic!("{path}: {error:#}"),
+        }
+    }
+
+    /// The same, where the browser may refuse: an element of a page that was just left is stale.
+    async fn attempt(&self, method: Method, path: &str, body: &Value) -> Result<Value, Value> {
         let url = format!("http://{}{path}", self.address);
         let request = self.client.request(method.clone(), url).timeout(TIMEOUT);
         let request = match method {
@@ -101,8 +109,7 @@ impl Browser {
         let answer = request.send().await.unwrap();
         let status = answer.status();
         let said: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        assert_eq!(status, StatusCode::OK, "{path}: {said:#}");
-        said["value"].clone()
+        if status == StatusCode::OK { Ok(said["value"].clone()) } else { Err(said) }
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {
@@ -134,8 +141,16 @@ impl Browser {
 
     /// The text of the page that people see.
     pub(crate) async fn text(&self) -> String {
-        let body = self.find("body").await;
-        self.get(&format!("/element/{body}/text")).await.as_str().unwrap().to_owned()
+        eventually("the page has a text", || self.text_now()).await
+    }
+
+    /// `None` while the browser goes from one page to the next.
+    async fn text_now(&self) -> Option<String> {
+        let session = format!("/session/{}", self.session);
+        let wanted = json!({ "using": "css selector", "value": "body" });
+        let body = self.attempt(Method::POST, &format!("{session}/element"), &wanted).await.ok()?;
+        let path = format!("{session}/element/{}/text", body[ELEMENT].as_str()?);
+        Some(self.attempt(Method::GET, &path, &Value::Null).await.ok()?.as_str()?.to_owned())
     }
 
     /// Waits until people see a text on the page; returns all of its text.
