@@ -125,18 +125,64 @@ async fn a_damaged_file_of_expectations_is_moved_aside() {
     );
 }
 
+/// Makes form 1 of form 2, as the first version wrote it.
+fn downgrade(path: &Path) {
+    let file = Connection::open(path).unwrap();
+    file.execute_batch(
+        "ALTER TABLE positions DROP COLUMN reading; ALTER TABLE positions DROP COLUMN missed_after;",
+    )
+    .unwrap();
+    if path.ends_with("open.sqlite") {
+        file.execute_batch(
+            "DROP TABLE met_files; DROP INDEX expectations_by_file; ALTER TABLE expectations DROP COLUMN file;
+             CREATE INDEX expectations_by_due ON expectations (rule, due, key, channel);",
+        )
+        .unwrap();
+    }
+    file.pragma_update(None, "user_version", 1).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_form_1_are_brought_up_to_date_and_go_on() {
+    let folder = three_days().await;
+    let store = folder.store().await;
+    store.append(batch([command(1, 0).expects(RuleName::NoResult, "c-1")])).await.unwrap();
+    drop(store);
+    drop(folder.store().await);
+    let names = ["2026-11-20.sqlite", "2026-11-21.sqlite", "2026-11-22.sqlite", "open.sqlite"];
+    names.iter().for_each(|name| downgrade(&folder.path().join(name)));
+    let store = folder.store().await;
+    assert_eq!(found(&store, "m-1").await.len(), 600);
+    let positions = store.positions().await.unwrap();
+    assert!(positions.len() == 2 && positions.iter().all(|position| position.reading == 0), "{positions:?}");
+    let met = store.append(batch([event(9000, DAY).settles(RuleName::NoResult, "c-1")])).await.unwrap().met;
+    assert_eq!(met.len(), 1, "{met:?}");
+    let named = command(2, DAY).expects(RuleName::NotFetched, "c-2").of_file("file");
+    store.append(batch([named])).await.unwrap();
+    let judged = || vec![Judged::everywhere(RuleName::NotFetched, at(30 * DAY))];
+    assert_eq!(store.overdue_counts(judged()).await.unwrap().len(), 1);
+    store.append(batch([event(9001, DAY).settles_file(RuleName::NotFetched, "file")])).await.unwrap();
+    assert_eq!(store.overdue_counts(judged()).await.unwrap(), []);
+    drop(store);
+    names.iter().for_each(|name| {
+        let file = Connection::open(folder.path().join(name)).unwrap();
+        let form: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(form, 2, "{name}");
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_a_later_version_is_refused_and_stays_as_it_is() {
     for name in ["2026-11-21.sqlite", "open.sqlite"] {
         let folder = three_days().await;
         let path = folder.path().join(name);
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
         let bytes = fs::read(&path).unwrap();
         let error = SqliteStore::open(folder.path()).await.unwrap_err();
         assert_eq!(error.fault(), StoreFault::Damaged);
         let text = error.to_string();
         assert!(
-            text.contains(name) && text.contains("form 2") && text.contains("start the version"),
+            text.contains(name) && text.contains("form 3") && text.contains("start the version"),
             "{text}"
         );
         assert_eq!(fs::read(&path).unwrap(), bytes);
