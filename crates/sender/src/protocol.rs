@@ -14,7 +14,7 @@
 //! | the result is stored, and the command acknowledged | [`Completion::is_acknowledged`] | `Work::publish`, `LaneWorker::finish` |
 //! | a command expires in the stream | [`owed_result`] | `Backlog::answer` |
 
-pub use crate::bsp_client::message_log::LookupResult;
+pub use crate::bsp_client::log_question::LookupResult;
 pub use crate::context::Completion;
 pub use crate::lane::expiry::owed_result;
 pub use crate::ledger::command_key::CommandKey;

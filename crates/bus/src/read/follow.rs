@@ -31,21 +31,13 @@ use tokio::time::Instant;
 
 use crate::client::connect::Bus;
 use crate::read::messages::{ReadError, ReadMessage};
+pub use crate::read::observer::FollowOptions;
 use crate::read::observer::{Consumer, FollowedSubject, Step, Wanted, create};
 use crate::schema::streams::StreamDefinition;
 use crate::schema::subject::Subject;
 
 /// Pause after a failed attempt to create a consumer.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-
-/// What is read of a stream.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FollowOptions {
-    /// Whether only subjects and headers are read, without payloads.
-    pub headers_only: bool,
-    /// The first sequence that is wanted. Below the oldest message, reading begins with that one.
-    pub next_sequence: u64,
-}
 
 /// The messages of a stream in its order, without end.
 pub struct Followed {

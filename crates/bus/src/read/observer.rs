@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use crate::client::connect::Bus;
 use crate::consume::delivery::Delivery;
-use crate::read::follow::FollowOptions;
 use crate::read::messages::{ReadError, ReadMessage};
 use crate::schema::streams::{OBSERVER, RECONCILER, StreamDefinition};
 
@@ -31,6 +30,15 @@ const ANSWERS_MAX: usize = 1;
 const DRAINED_AFTER: Duration = Duration::from_millis(20);
 /// Header of a sign of life when the server waits for an answer of the flow control: the subject of that answer.
 const STALLED: &str = "Nats-Consumer-Stalled";
+
+/// What is read of a stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FollowOptions {
+    /// Whether only subjects and headers are read, without payloads.
+    pub headers_only: bool,
+    /// The first sequence that is wanted. Below the oldest message, reading begins with that one.
+    pub next_sequence: u64,
+}
 
 /// One subject of a stream, from a time on.
 #[derive(Debug, Clone)]

@@ -11,7 +11,28 @@ use tokio::sync::oneshot;
 
 use crate::account::Account;
 use crate::bsp_client::log_queue::{Question, Urgency};
-use crate::bsp_client::message_log::{LookupResult, ReportLookup};
+
+/// Response of the message log about one message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LookupResult {
+    /// The log has the message.
+    Found(Box<SendResponse>),
+    /// The log does not have it, or not yet.
+    NotFound,
+    /// The request failed, which shows nothing.
+    Failed,
+}
+
+/// What the message log says became of an accepted message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ReportLookup {
+    /// The log has the message.
+    Found(Box<ReportEvent>),
+    /// The log does not have it, or says nothing about its status.
+    NotFound,
+    /// The request failed, which shows nothing.
+    Failed,
+}
 
 /// A question about one message.
 pub(super) struct StatusQuery {

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bsp::sending::{LookupError, SendResponse};
+use bsp::sending::LookupError;
 use jiff::Timestamp;
-use proto::v1::ReportEvent;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::account::{Account, AccountName};
 use crate::bsp_client::call;
-use crate::bsp_client::log_question::{AnswerTo, LogContent, StatusQuery, ids_of};
+use crate::bsp_client::log_question::{
+    AnswerTo, LogContent, LookupResult, ReportLookup, StatusQuery, ids_of,
+};
 use crate::bsp_client::log_queue::{LogQueue, Question, Urgency};
 use crate::metrics::SenderMetrics;
 
@@ -25,28 +26,6 @@ const LIMITED_PAUSE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 /// Share of the rate that requests for reports alone may use: one of this many requests.
 const REPORTS_SHARE: u32 = 4;
-
-/// Response of the message log about one message.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LookupResult {
-    /// The log has the message.
-    Found(Box<SendResponse>),
-    /// The log does not have it, or not yet.
-    NotFound,
-    /// The request failed, which shows nothing.
-    Failed,
-}
-
-/// What the message log says became of an accepted message.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum ReportLookup {
-    /// The log has the message.
-    Found(Box<ReportEvent>),
-    /// The log does not have it, or says nothing about its status.
-    NotFound,
-    /// The request failed, which shows nothing.
-    Failed,
-}
 
 /// Why a request shows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

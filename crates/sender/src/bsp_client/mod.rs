@@ -3,7 +3,7 @@
 pub(crate) mod call;
 mod call_texts;
 pub(crate) mod client;
-mod log_question;
+pub(crate) mod log_question;
 mod log_queue;
 pub(crate) mod message_log;
 mod retry_after;

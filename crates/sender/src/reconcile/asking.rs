@@ -4,7 +4,7 @@ use bus::ledger::LedgerKey;
 use futures_util::future::join_all;
 use proto::v1::{ReportEvent, SendOutcome, SendResult};
 
-use crate::bsp_client::message_log::ReportLookup;
+use crate::bsp_client::log_question::ReportLookup;
 use crate::context::LaneContext;
 use crate::ledger::record::{Decision, Record, State};
 use crate::reconcile::unreported::Question;

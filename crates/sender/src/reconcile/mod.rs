@@ -2,7 +2,7 @@
 //! `source.reconciled`. Only the owner of a lane does, for channels with `reconcile = true`.
 //!
 //! EVENTS says which messages are without a report ([`reading`](mod@reading), [`unreported`](mod@unreported)): results and reports are in
-//! one stream, so whoever owns the lane next finds the same, also what was asked before. The ledger decides: a message is asked about only
+//! one stream, so the next owner of the lane finds the same, also what was asked before. The ledger decides: a message is asked about only
 //! while its entry says that it was accepted. Nothing is sent, and nothing is written to the ledger. The requests share the rate of the
 //! look-ups, which go first ([`message_log`](mod@crate::bsp_client::message_log)). What the log says is read by the BSP's folder.
 

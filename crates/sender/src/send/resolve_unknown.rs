@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::stage::{LedgerView, Stage};
 use super::{Overtaking, Work};
-use crate::bsp_client::message_log::LookupResult;
+use crate::bsp_client::log_question::LookupResult;
 use crate::ledger::record::State;
 use crate::result::outcome::Outcome;
 

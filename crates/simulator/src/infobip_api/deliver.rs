@@ -36,6 +36,9 @@ impl InfobipApi {
                 }
             }
         }
+        if self.state().faults.of(&message.recipient).without_reports {
+            return;
+        }
         let Some(Some(target)) = self.scenarios.get(&message.scenario) else { return };
         let steps = if step == Step::Delivered { &[Step::Delivered, Step::Read][..] } else { &[step][..] };
         for step in steps {

@@ -53,6 +53,8 @@ pub struct Faults {
     pub cut: f64,
     /// Share of calls that are rejected inside a 200.
     pub rejected: f64,
+    /// Whether the account posts no reports.
+    pub without_reports: bool,
     /// Whether a message id that was used before is rejected.
     pub unique_ids: bool,
     /// Longest time until an accepted message appears in the message log.
@@ -91,6 +93,7 @@ impl Default for Faults {
             stall_for: Duration::from_secs(15),
             cut: 0.0,
             rejected: 0.0,
+            without_reports: false,
             unique_ids: true,
             log_lag: Duration::ZERO,
             lookups_per_minute: 120,

@@ -77,7 +77,7 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// How far each stream was read, where nothing else bears on the answer.
+    /// How far each stream was read, and nothing else.
     pub(crate) fn until(read_until: Vec<ReadUntil>) -> Self {
         Self { read_until, ..Self::default() }
     }

@@ -134,14 +134,14 @@ async fn dead_letter_of(gateway: &Gateway) -> String {
     id
 }
 
-/// A message whose report never came, one whose file was never fetched, a command in a halted lane. Without a normalizer no report
-/// becomes an event, and without media nothing is fetched.
+/// A message whose report never came, one whose file was never fetched, a command in a halted lane. Without media nothing is fetched.
 async fn unfinished(gateway: &Gateway) -> Vec<Case> {
     let outbound = &gateway.outbound;
     let media = outbound.media().await;
     let uploaded = stored(&media.url, "document", "application/pdf", bytes(b"%PDF-1.7", 4000)).await;
     media.stop().await;
     let _sender = outbound.sender().await;
+    outbound.account.set_faults(Faults { without_reports: true, ..Faults::default() });
     outbound.publish(Priority::Interactive, &text(0, "c-silent", CUSTOMER, SECRET)).await;
     outbound.publish(Priority::Interactive, &file("c-unfetched", uploaded["id"].as_str().unwrap())).await;
     outbound.result("c-silent").await;

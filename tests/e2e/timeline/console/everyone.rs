@@ -63,12 +63,13 @@ async fn pages(gateway: &Gateway) -> Vec<String> {
     outbound.publish(Priority::Interactive, &text(0, "c-rejected", REFUSED_CUSTOMER, SECRET)).await;
     gateway.timeline.life("c-one", &["command", "attempt", "result", "report", "webhook"]).await;
     gateway.timeline.life("c-rejected", &["result"]).await;
-    normalizer.stop().await;
+    outbound.account.set_faults(Faults { without_reports: true, ..Faults::default() });
     outbound.publish(Priority::Interactive, &text(0, "c-silent", CUSTOMER, SECRET)).await;
     let is_missing =
         |answer: &serde_json::Value| answer["lives"][0]["missing"].to_string().contains("no_report");
     gateway.timeline.answer("c-silent", "no report", is_missing).await;
     sender.stop().await;
+    normalizer.stop().await;
     let search = r#"{"number":"+4915112345678"}"#;
     let url = format!("{}/v1/searches", gateway.timeline.url);
     let request = crate::harness::files::client().post(url).header("sec-fetch-site", "none").body(search);
@@ -80,6 +81,9 @@ async fn pages(gateway: &Gateway) -> Vec<String> {
         "/messages",
         "/problems",
         "/live",
+        "/channels",
+        "/channels/channel-0",
+        "/audit",
         "/timeline?id=c-one",
         "/timeline?id=c-rejected",
         "/timeline?id=c-silent",
