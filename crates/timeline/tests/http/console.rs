@@ -4,10 +4,12 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::ACCEPT;
 use proto::v1::SendOutcome;
+use timeline::extract::Bodies;
+use timeline::http::access::Access;
 use timeline::http::answer::TimelineAnswer;
 use timeline::row::{IdKind, RowError, RowKind, Status};
 
-use crate::stage::{Got, Stage};
+use crate::stage::{Got, Parts, Stage};
 
 const WAMID: &str = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABEYEjBGQkY0AA==";
 
@@ -101,6 +103,17 @@ async fn a_step_whose_full_message_cannot_be_read_shows_what_was_kept() {
     // htmx asks for the part that it puts into the drawer.
     let part = stage.send(Request::get("/stored/COMMANDS/1").header("hx-request", "true")).await;
     assert!(text(&part).starts_with("<h3>"), "{}", text(&part));
+}
+
+#[tokio::test]
+async fn a_message_that_was_kept_whole_is_not_on_the_page_of_its_step() {
+    let mut stage = Stage::with(Parts { access: Access::Open, bus: None, bodies: Bodies::Full }).await;
+    let mut rows = stage.accepted("order-1", 0);
+    "{\"text\":\"as it was sent\"}".clone_into(&mut rows[0].body);
+    stage.store(rows).await;
+    let got = page(&stage, "/stored/COMMANDS/1").await;
+    assert!(text(&got).contains("cannot be read now"), "{}", text(&got));
+    assert!(!text(&got).contains("as it was sent"), "{}", text(&got));
 }
 
 #[tokio::test]

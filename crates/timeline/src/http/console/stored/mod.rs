@@ -75,7 +75,11 @@ pub(super) async fn page(
         "" => 0,
         part => part.parse().map_err(|_| Refusal::invalid("part", "must be a whole number"))?,
     };
-    let row = stored_row(&shared, Pointer { stream, sequence, part }).await?;
+    let mut row = stored_row(&shared, Pointer { stream, sequence, part }).await?;
+    if shared.api.bodies == Bodies::Full {
+        // It is as it was sent: only an unmasking shows it.
+        row.body.clear();
+    }
     // Each may read many messages of a megabyte.
     let _place = shared.originals.acquire().await;
     let step = step(&shared, row).await?;
