@@ -7,9 +7,9 @@ use proto::v1::SendOutcome;
 use timeline::extract::Bodies;
 use timeline::http::access::Access;
 use timeline::http::answer::TimelineAnswer;
-use timeline::row::{IdKind, RowError, RowKind, Status};
+use timeline::row::{IdKind, RowError, RowKind, Status, shown};
 
-use crate::stage::{Got, Parts, Stage};
+use crate::stage::{Got, NUMBER, Parts, Stage};
 
 const WAMID: &str = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABEYEjBGQkY0AA==";
 
@@ -74,6 +74,14 @@ async fn the_search_leads_to_an_address_without_a_number() {
         "/timeline?id=order%2D1&id=order%2D2&id=nothing"
     );
     assert_eq!(search(&stage, WAMID).await, "/timeline?id=COMMANDS%2F1");
+    // A back end may put a number into its ids.
+    let chosen = format!("order-{NUMBER}-2");
+    let mut rows = stage.accepted(&chosen, 60);
+    rows.iter_mut().flat_map(|row| &mut row.links).for_each(|link| link.shown = shown::chosen_id(&link.shown));
+    stage.store(rows).await;
+    assert_eq!(search(&stage, &chosen).await, "/timeline?id=COMMANDS%2F3");
+    let path = search(&stage, &format!("order-2 order-{NUMBER}-3")).await;
+    assert_eq!(path, "/timeline?id=order%2D2&not_found=1");
     let unknown = WAMID.replace("HBgN", "HBgM");
     let path = search(&stage, &format!("order-2 {unknown}")).await;
     assert_eq!(path, "/timeline?id=order%2D2&not_found=1");
@@ -85,7 +93,7 @@ async fn the_search_leads_to_an_address_without_a_number() {
     let csv = page(&stage, &format!("{path}/messages.csv")).await;
     assert_eq!(
         (csv.headers["content-type"].to_str().unwrap(), text(&csv).lines().count()),
-        ("text/csv; charset=utf-8", 3)
+        ("text/csv; charset=utf-8", 4)
     );
 }
 

@@ -68,7 +68,7 @@ fn to_lives(ids: &[String], not_found: usize) -> Response {
 
 /// What an address has of an id: the id itself, or the places of its messages where it may contain a number.
 async fn address(shared: &Shared, id: &str) -> Result<Vec<String>, Refusal> {
-    if shown::id(id) == id {
+    if shown::chosen_id(id) == id {
         return Ok(vec![id.to_owned()]);
     }
     let answer = timeline::answer(shared, id).await?.0;
@@ -78,7 +78,7 @@ async fn address(shared: &Shared, id: &str) -> Result<Vec<String>, Refusal> {
 /// Digits may be an id as well as a number. An id that is stored counts more.
 async fn number(shared: &Shared, typed: &str) -> Result<Response, Refusal> {
     match address(shared, typed).await {
-        Ok(parts) if shown::id(typed) != typed => {
+        Ok(parts) if shown::chosen_id(typed) != typed => {
             return Ok(to_lives(&parts, 0));
         }
         Ok(_) | Err(Refusal::NotFound { .. }) => {}

@@ -17,7 +17,7 @@ use crate::http::console::words::{self, visible};
 use crate::http::refusal::Refusal;
 use crate::http::routes::unmask::{self, REASON_CHARS_MAX};
 use crate::http::state::Shared;
-use crate::row::RowKind;
+use crate::row::{RowKind, shown};
 
 /// The form in a life. Nothing for a user who may not.
 pub(super) fn form(life: &LifeAnswer) -> Markup {
@@ -50,7 +50,8 @@ pub(super) async fn create(
     let answer = unmask::show(&shared, &actor, &request).await?;
     // An id that is not shown whole does not belong into an address.
     let first = answer.messages.first().map_or("", |first| first.pointer.as_str());
-    let back = parts::life_path(if answer.id == request.id { &answer.id } else { first });
+    let is_whole = shown::chosen_id(&request.id) == request.id;
+    let back = parts::life_path(if is_whole { &request.id } else { first });
     Ok(layout::page("Numbers and texts", Section::Unmasked, &content(&answer, &back)))
 }
 
