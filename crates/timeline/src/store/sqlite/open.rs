@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use crate::row::{LookupKey, Row, StreamNumber};
-use crate::rules::{Expectation, RuleName, Settled};
+use crate::rules::{Expectation, Rule, RuleName, Settled};
 use crate::store::error::StoreError;
 use crate::store::sqlite::columns;
 use crate::store::sqlite::day::nanoseconds;
@@ -178,10 +178,18 @@ fn settle_files(open: &Transaction<'_>, rows: &[NewRow]) -> Sql<()> {
     let mut remove = open.prepare(
         "DELETE FROM expectations WHERE file = ?1 AND rule = ?2 AND (?3 = '' OR channel IN ('', ?3))",
     )?;
+    // Form 1 did not name the file: there the row's own id says what it meets.
+    let mut remove_of_form_1 = open.prepare(
+        "DELETE FROM expectations
+         WHERE rule = ?1 AND key = ?2 AND file IS NULL AND (?3 = '' OR channel IN ('', ?3))",
+    )?;
     for (new, settled) in of_files {
         let (file, rule, channel) = (settled.key.0, settled.rule as u8, &new.row.channel);
         keep.execute(params![file, rule, channel, nanoseconds(new.row.stored_at)])?;
         remove.execute(params![file, rule, channel])?;
+        if let Some(key) = new.row.key(Rule::of(settled.rule).key) {
+            remove_of_form_1.execute(params![rule, key.0, channel])?;
+        }
     }
     Ok(())
 }

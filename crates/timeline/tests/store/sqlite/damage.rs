@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
-use timeline::row::StreamNumber;
+use timeline::row::{IdKind, StreamNumber};
 use timeline::rules::{Judged, RuleName};
 use timeline::store::Store;
 use timeline::store::error::StoreFault;
@@ -146,7 +146,8 @@ fn downgrade(path: &Path) {
 async fn files_of_form_1_are_brought_up_to_date_and_go_on() {
     let folder = three_days().await;
     let store = folder.store().await;
-    store.append(batch([command(1, 0).expects(RuleName::NoResult, "c-1")])).await.unwrap();
+    let of_file = command(2, 0).expects(RuleName::NotFetched, "c-old");
+    store.append(batch([command(1, 0).expects(RuleName::NoResult, "c-1"), of_file])).await.unwrap();
     drop(store);
     drop(folder.store().await);
     let names = ["2026-11-20.sqlite", "2026-11-21.sqlite", "2026-11-22.sqlite", "open.sqlite"];
@@ -157,11 +158,16 @@ async fn files_of_form_1_are_brought_up_to_date_and_go_on() {
     assert!(positions.len() == 2 && positions.iter().all(|position| position.reading == 0), "{positions:?}");
     let met = store.append(batch([event(9000, DAY).settles(RuleName::NoResult, "c-1")])).await.unwrap().met;
     assert_eq!(met.len(), 1, "{met:?}");
-    let named = command(2, DAY).expects(RuleName::NotFetched, "c-2").of_file("file");
-    store.append(batch([named])).await.unwrap();
     let judged = || vec![Judged::everywhere(RuleName::NotFetched, at(30 * DAY))];
     assert_eq!(store.overdue_counts(judged()).await.unwrap().len(), 1);
-    store.append(batch([event(9001, DAY).settles_file(RuleName::NotFetched, "file")])).await.unwrap();
+    // The version before did not keep which file it was.
+    let fetch = event(9001, DAY).link(IdKind::Command, "c-old").settles_file(RuleName::NotFetched, "old");
+    store.append(batch([fetch])).await.unwrap();
+    assert_eq!(store.overdue_counts(judged()).await.unwrap(), []);
+    let named = command(3, DAY).expects(RuleName::NotFetched, "c-2").of_file("file");
+    store.append(batch([named])).await.unwrap();
+    assert_eq!(store.overdue_counts(judged()).await.unwrap().len(), 1);
+    store.append(batch([event(9002, DAY).settles_file(RuleName::NotFetched, "file")])).await.unwrap();
     assert_eq!(store.overdue_counts(judged()).await.unwrap(), []);
     drop(store);
     names.iter().for_each(|name| {
