@@ -55,9 +55,11 @@ pub struct Position {
 }
 
 impl Position {
-    /// Whether a stored position of the same stream is replaced by this one.
+    /// Whether a stored position of the same stream is replaced by this one. Form 1 of the files did not count readings: there only
+    /// the time tells the positions of a stream that was created again apart.
     pub fn is_later(&self, stored: &Self) -> bool {
-        (self.reading, self.sequence) > (stored.reading, stored.sequence)
+        let order = |of: &Self| (of.reading, of.created_at, of.sequence);
+        order(self) > order(stored)
     }
 
     /// Whether the row of a message may be stored before this position is: messages are read again after a failed batch, and when

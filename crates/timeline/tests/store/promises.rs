@@ -10,6 +10,7 @@ macro_rules! promises {
             storing::the_same_batch_twice_is_stored_once,
             storing::a_batch_that_overlaps_the_last_one_adds_what_is_new,
             storing::a_stream_that_was_created_again_is_stored_beside_the_old_one,
+            storing::of_positions_without_a_reading_the_later_stream_counts,
             storing::a_later_reading_replaces_a_position_that_is_further_on,
             storing::a_batch_over_midnight_is_whole,
             storing::a_clock_that_goes_back_over_midnight_loses_nothing,

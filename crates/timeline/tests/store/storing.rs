@@ -81,6 +81,18 @@ pub(crate) async fn a_stream_that_was_created_again_is_stored_beside_the_old_one
     assert_eq!(engine.open().await.positions().await.unwrap(), [again]);
 }
 
+pub(crate) async fn of_positions_without_a_reading_the_later_stream_counts(engine: &dyn Engine) {
+    let store = engine.open().await;
+    store.append(batch([event(900, 0).id("m-1")])).await.unwrap();
+    // As the files of form 1 have it: in the file of another day.
+    let created_at = at(86_400);
+    let again = Position { created_at, ..position(StreamNumber::Events, 1, at(86_401)) };
+    let rows = batch([event(1, 86_401).id("m-1")]).rows;
+    store.append(Batch { rows, position: again, gaps: Vec::new() }).await.unwrap();
+    assert_eq!(store.positions().await.unwrap(), [again]);
+    assert_eq!(engine.killed().await.positions().await.unwrap(), [again]);
+}
+
 pub(crate) async fn a_later_reading_replaces_a_position_that_is_further_on(engine: &dyn Engine) {
     let store = engine.open().await;
     let read_before = [event(1, 0).id("m-1"), event(2, 1).id("m-1"), event(900, 86_400).id("m-1")];

@@ -148,7 +148,7 @@ async fn store_position(transaction: &Transaction<'_>, position: &Position) -> R
         ON CONFLICT (stream) DO UPDATE
         SET created_at = excluded.created_at, reading = excluded.reading, missed_after = excluded.missed_after,
           sequence = excluded.sequence, stored_at = excluded.stored_at
-        WHERE (excluded.reading, excluded.sequence) > (p.reading, p.sequence)"
+        WHERE (excluded.reading, excluded.created_at, excluded.sequence) > (p.reading, p.created_at, p.sequence)"
     );
     let (created_at, stored_at) = (nanoseconds(position.created_at), nanoseconds(position.stored_at));
     let (missed_after, sequence) = (of_sequence(position.missed_after), of_sequence(position.sequence));

@@ -82,7 +82,7 @@ pub(super) fn store_position(transaction: &Transaction<'_>, position: &Position)
          ON CONFLICT (stream) DO UPDATE
          SET created_at = excluded.created_at, reading = excluded.reading, missed_after = excluded.missed_after,
            sequence = excluded.sequence, stored_at = excluded.stored_at
-         WHERE (excluded.reading, excluded.sequence) > (reading, sequence)"
+         WHERE (excluded.reading, excluded.created_at, excluded.sequence) > (reading, created_at, sequence)"
     );
     transaction.execute(
         &store,
