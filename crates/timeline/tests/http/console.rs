@@ -149,6 +149,26 @@ async fn a_step_that_ended_badly_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn pages_say_what_cannot_be_read_and_not_that_nothing_is_missing() {
+    let mut stage = Stage::new().await;
+    stage.store(stage.delivered("order-1", 0)).await;
+    stage.store(stage.delivered("order-2", 86_400)).await;
+    stage.miss(200).await;
+    let whole = page(&stage, "/timeline?id=order-2").await;
+    assert!(text(&whole).contains("nothing is missing"), "{}", text(&whole));
+    stage.damage("2026-11-20");
+    // Reading notices it.
+    stage.get("/v1/timeline?id=order-1").await.problem(404);
+    for path in ["/", "/messages", "/problems", "/timeline?id=order-1", "/timeline?id=order-2"] {
+        let got = page(&stage, path).await;
+        let text = text(&got);
+        assert_eq!(text.matches("Cannot be read: 2026-11-20").count(), 1, "{path}: {text}");
+        assert!(!text.to_lowercase().contains("nothing is missing"), "{path}: {text}");
+        assert_eq!(text.contains("100 more ranges"), path.contains("order"), "{path}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn styles_may_be_kept_and_nothing_else() {
     let stage = Stage::new().await;
     let home = page(&stage, "/").await;

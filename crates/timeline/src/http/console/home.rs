@@ -9,6 +9,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::http::answer::{MessageAnswer, MessagesAnswer, ProblemsAnswer};
+use crate::http::console::lacks::{self, Lacks};
 use crate::http::console::layout::{self, Section};
 use crate::http::console::query::Query;
 use crate::http::console::words::visible;
@@ -40,6 +41,8 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Result<Response, 
     let channels = channels(&problems, &newest, &halted);
     newest.messages.truncate(NEWEST);
     newest.next = None;
+    // The page says it once, under the problems.
+    newest.unreadable.clear();
     let empty = html! {
         p class="empty-title" { "No message yet." }
         p { "Messages appear here a moment after they are sent or received." }
@@ -53,12 +56,14 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Result<Response, 
             div class="page-head" { h2 id="problems" { "Problems" } a href="/problems" { "All problems" } }
             @if problems.counts.is_empty() && problems.waiting.is_empty() {
                 p class="card calm" {
-                    @if parts::is_read(&problems.read_until) { span class="chip good" { span aria-hidden="true" { "✓" } " nothing is missing" } }
+                    @if !problems.unreadable.is_empty() { (lacks::not_known()) }
+                    @else if parts::is_read(&problems.read_until) { span class="chip good" { span aria-hidden="true" { "✓" } " nothing is missing" } }
                     @else { span class="chip open" { span aria-hidden="true" { "◷" } " not known yet: not every stream was read" } }
                 }
             }
             (problems_page::counts(&problems))
             @for waiting in &problems.waiting { (problems_page::waiting(waiting)) }
+            (lacks::notices(&Lacks { unreadable: &problems.unreadable, ..Lacks::default() }))
         }
         section aria-labelledby="channels" {
             h2 id="channels" { "Channels" }

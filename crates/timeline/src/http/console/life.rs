@@ -8,7 +8,8 @@ use axum::http::Uri;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use crate::http::answer::{GapAnswer, Headline, LifeAnswer, NoteAnswer, TimelineAnswer};
+use crate::http::answer::{Headline, LifeAnswer, NoteAnswer, TimelineAnswer};
+use crate::http::console::lacks::{self, Lacks};
 use crate::http::console::layout::{self, Section};
 use crate::http::console::query::{Query, encoded};
 use crate::http::console::words::{self, visible};
@@ -142,16 +143,19 @@ fn content(found: &Found, query: &Query) -> Markup {
                     details class="card folded" {
                         summary { (parts::time(life.headline.began)) " " strong { (parts::title(&life.headline)) } " " (parts::status(&life.headline.status))
                             @if !life.missing.is_empty() { " " (parts::problem("something is missing")) } }
-                        (body(life, asked, lives > 1))
+                        (body(life, answer, asked, lives > 1))
                     }
                 } @else {
-                    article class="card life" { (body(life, asked, lives > 1)) }
+                    article class="card life" { (body(life, answer, asked, lives > 1)) }
                 }
             }
             @if answer.cut { p class="card notice" { "There is more than is shown here. Search for the id of one message." } }
-            @for gap in &answer.missed { (missed(gap)) }
+            (lacks::notices(&Lacks { missed: &answer.missed, missed_left_out: answer.missed_left_out, ..Lacks::default() }))
         }
-        @if let Some((_, answer)) = found.answers.first() { (parts::read_until(&answer.read_until)) }
+        @if let Some((_, answer)) = found.answers.first() {
+            (lacks::notices(&Lacks { unreadable: &answer.unreadable, ..Lacks::default() }))
+            (parts::read_until(&answer.read_until))
+        }
     }
 }
 
@@ -171,7 +175,7 @@ fn not_found(found: &Found) -> Markup {
     }
 }
 
-fn body(life: &LifeAnswer, asked: &str, is_one_of_several: bool) -> Markup {
+fn body(life: &LifeAnswer, answer: &TimelineAnswer, asked: &str, is_one_of_several: bool) -> Markup {
     let line = &life.headline;
     let pointer = life.rows.first().map_or(asked, |row| row.pointer.as_str());
     let path = parts::life_path(pointer);
@@ -182,6 +186,7 @@ fn body(life: &LifeAnswer, asked: &str, is_one_of_several: bool) -> Markup {
             p class="chips" {
                 (parts::status(&line.status))
                 @match life.missing.len() {
+                    0 if answer.cut || !answer.unreadable.is_empty() => { " " (lacks::not_known()) }
                     0 => { " " span class="chip neutral" { "nothing is missing" } }
                     1 => { " " (parts::problem("1 problem")) }
                     count => { " " (parts::problem(&format!("{count} problems"))) }
@@ -235,17 +240,6 @@ fn facts(line: &Headline) -> Markup {
             @if let Some(id) = &line.message_id { div { dt { "Message" } dd { (parts::id(id)) } } }
             div { dt { "Began" } dd { (parts::time(line.began)) } }
             div { dt { "Last step" } dd { (parts::time(line.ended)) } }
-        }
-    }
-}
-
-fn missed(gap: &GapAnswer) -> Markup {
-    html! {
-        p class="card notice" role="note" {
-            strong { "Not read: " } (gap.stream) " " (gap.first) "–" (gap.last)
-            ", because the stream no longer held them. Steps stored before " (parts::time(gap.before))
-            @if let Some(after) = gap.after { " and after " (parts::time(after)) }
-            " may be absent here."
         }
     }
 }

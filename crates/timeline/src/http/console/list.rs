@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::http::answer::{MessageAnswer, MessagesAnswer};
+use crate::http::console::lacks::{self, Lacks};
 use crate::http::console::parts;
 use crate::http::console::query::Query;
 use crate::http::console::words::visible;
@@ -28,6 +29,7 @@ pub(super) fn messages(answer: &MessagesAnswer, path: &str, query: &Query, empty
             @if !query.get("cursor").is_empty() { a class="button" href=(query.with("cursor", "").on(path)) { "Newest" } }
             @if let Some(next) = &answer.next { a class="button" rel="next" href=(query.with("cursor", next).on(path)) { "Older" } }
         }
+        (lacks::notices(&Lacks { unreadable: &answer.unreadable, ..Lacks::default() }))
         (parts::read_until(&answer.read_until))
     }
 }
@@ -43,6 +45,7 @@ fn row(message: &MessageAnswer) -> Markup {
             }
             td {
                 (parts::status(&line.status))
+                @if message.cut { span class="under" { "not all of its rows were read" } }
                 @for missing in &message.missing { span class="under bad-text" { (visible(&missing.text)) } }
             }
             td class="channel" { (visible(&line.channel)) @if !line.bsp.is_empty() { span class="under" { (visible(&line.bsp)) } } }

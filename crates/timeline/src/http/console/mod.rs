@@ -16,6 +16,7 @@ mod stored;
 mod home;
 mod life;
 mod list;
+mod lacks;
 mod export;
 mod messages;
 mod problems;

@@ -8,6 +8,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::http::answer::{ProblemAnswer, ProblemsAnswer, WaitingAnswer};
+use crate::http::console::lacks::{self, Lacks};
 use crate::http::console::layout::{self, Section};
 use crate::http::console::query::Query;
 use crate::http::console::words::{self, visible};
@@ -41,6 +42,7 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<
                 @if !query.get("cursor").is_empty() { a class="button" href=(query.with("cursor", "").on(PATH)) { "First page" } }
                 @if let Some(next) = &answer.next { a class="button" rel="next" href=(query.with("cursor", next).on(PATH)) { "Next page" } }
             }
+            (lacks::notices(&Lacks { unreadable: &answer.unreadable, ..Lacks::default() }))
             (parts::read_until(&answer.read_until))
         }
     };
@@ -126,6 +128,9 @@ fn empty(answer: &ProblemsAnswer, query: &Query) -> Markup {
             @if !parts::is_read(&answer.read_until) {
                 p class="empty-title" { "Not known yet." }
                 p { "Not every stream was read. Reload the page in a few seconds." }
+            } @else if !answer.unreadable.is_empty() {
+                p class="empty-title" { "Not known." }
+                p { "No message is overdue as far as the store can be read." }
             } @else if query.is_empty() && answer.waiting.is_empty() {
                 p class="empty-title" { "Nothing is missing." }
                 p { "Every message up to the time below has what must follow: results, reports and fetched files." }

@@ -4,6 +4,7 @@ use axum::response::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use maud::html;
 
+use crate::http::console::lacks::{self, Lacks};
 use crate::http::console::layout::{self, Section};
 use crate::http::console::parts;
 use crate::http::console::words::visible;
@@ -44,6 +45,7 @@ pub(in crate::http) fn refused(refusal: &Refusal, json: Response) -> Response {
             }
             p { (advice) }
             p class="actions" { a class="button" href="/" { "Go to the overview" } }
+            (lacks::notices(&Lacks { unreadable: &problem.unreadable, missed: &problem.missed, missed_left_out: problem.missed_left_out }))
             @if !problem.read_until.is_empty() { (parts::read_until(&problem.read_until)) }
         }
     };
