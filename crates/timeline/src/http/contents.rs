@@ -1,6 +1,7 @@
 //! Reads the messages behind rows, whole, for those who may see them. Nothing of it is stored or logged.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
@@ -31,9 +32,11 @@ pub(in crate::http) fn messages(rows: Vec<Row>) -> Vec<Row> {
     first
 }
 
-/// The messages behind rows.
+/// The messages behind rows. After one for which NATS does not answer, it is not asked for the others: an answer would take longer
+/// than a process that stops waits for it.
 pub(in crate::http) async fn read(shared: &Shared, rows: Vec<Row>) -> Vec<UnmaskedAnswer> {
-    let mut reading = stream::iter(rows).map(|row| one(shared, row)).buffered(AT_A_TIME);
+    let is_away = AtomicBool::new(false);
+    let mut reading = stream::iter(rows).map(|row| one(shared, &is_away, row)).buffered(AT_A_TIME);
     let (mut answers, mut bytes) = (Vec::new(), 0);
     while let Some(Content { mut answer, size }) = reading.next().await {
         bytes += size;
@@ -53,9 +56,15 @@ struct Content {
     size: usize,
 }
 
-async fn one(shared: &Shared, row: Row) -> Content {
-    let read =
-        originals::read(shared, row.pointer.stream, row.pointer.sequence).await.stored_at(row.stored_at);
+async fn one(shared: &Shared, is_away: &AtomicBool, row: Row) -> Content {
+    let read = if is_away.load(Ordering::Relaxed) {
+        Original::Unavailable
+    } else {
+        originals::read(shared, row.pointer.stream, row.pointer.sequence).await.stored_at(row.stored_at)
+    };
+    if matches!(read, Original::Unavailable) {
+        is_away.store(true, Ordering::Relaxed);
+    }
     let found = match read {
         Original::Found(delivery) => {
             Ok(("stream", whole(row.pointer.stream, &delivery), delivery.payload.len()))

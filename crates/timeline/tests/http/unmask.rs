@@ -16,7 +16,7 @@ use servers::{NatsOptions, NatsServer};
 use tempfile::TempDir;
 use timeline::extract::{Bodies, Extractor};
 use timeline::http::access::{Access, TokenFile};
-use timeline::http::answer::{AuditAnswer, TimelineAnswer, UnmaskAnswer};
+use timeline::http::answer::{AuditAnswer, TimelineAnswer, UnmaskAnswer, UnmaskedAnswer};
 use timeline::row::{IdKind, RowKind, StreamNumber};
 use timeline::store::{Batch, NewRow, Position, Store};
 use tokio::time::Instant;
@@ -162,6 +162,23 @@ async fn a_message_that_is_gone_is_not_shown_unless_its_row_has_it() {
         assert_eq!((message.source.as_deref(), message.content.is_some()), (source, source.is_some()));
         assert_eq!(message.detail.is_some(), source.is_none());
     }
+}
+
+#[tokio::test]
+async fn while_nats_is_away_it_is_not_asked_for_each_message() {
+    let Gateway { bus, _nats: nats, .. } = gateway().await;
+    let (mut stage, _folder) = stage(Some(bus), Bodies::Masked).await;
+    let mut row = stage.row(RowKind::Command, 0);
+    row.links = vec![stage.link(IdKind::Command, "order-17")];
+    stage.store_copies(row, 20).await;
+    drop(nats);
+    let request = json!({"id": "order-17", "reason": "ticket 4711"});
+    let began = Instant::now();
+    let answer: UnmaskAnswer = unmask(&stage, "unmask", &request).await.json();
+    let why = |of: &UnmaskedAnswer| of.detail.clone().unwrap_or_default();
+    assert!(answer.messages.iter().all(|of| why(of).contains("NATS did not answer")), "{answer:?}");
+    // Each read waits for 3 s, and four of the 20 run at a time.
+    assert!(answer.messages.len() == 20 && began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -106,6 +106,10 @@ async fn step(shared: &Shared, row: Row) -> Result<Step, Refusal> {
     let original = whole(shared, row.pointer, &read);
     let webhook = match (row.kind, webhook_of(&row)) {
         (RowKind::Webhook, _) => Some(behind(shared, sequence, &read).await?),
+        // NATS is not asked again while it does not answer.
+        (_, Some(sequence)) if matches!(read, Original::Unavailable) => {
+            Some(WebhookBehind { sequence, body: Whole::Unavailable, compared: None })
+        }
         (_, Some(sequence)) => {
             let read = originals::read(shared, StreamNumber::Webhooks, sequence).await;
             Some(behind(shared, sequence, &read).await?)
@@ -158,8 +162,10 @@ async fn compare(shared: &Shared, webhook: &Delivery) -> Result<Option<Compared>
         .collect();
     let mut published = Vec::new();
     for sequence in events.iter().take(EVENTS_MAX) {
-        if let Original::Found(event) = originals::read(shared, StreamNumber::Events, *sequence).await {
-            published.push(*event);
+        match originals::read(shared, StreamNumber::Events, *sequence).await {
+            Original::Found(event) => published.push(*event),
+            Original::Gone => {}
+            Original::Unavailable => break,
         }
     }
     let left_out = events.len() - published.len();
