@@ -7,7 +7,8 @@ use bus::{Delivery, message_store};
 use jiff::Timestamp;
 
 use crate::http::state::Shared;
-use crate::row::StreamNumber;
+use crate::life;
+use crate::row::{Row, StreamNumber};
 
 /// Timeout of reading one message.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,6 +39,14 @@ impl Original {
     pub(crate) fn stored_at(self, at: Timestamp) -> Self {
         match self {
             Self::Found(delivery) if delivery.stored_at != at => Self::Gone,
+            same => same,
+        }
+    }
+
+    /// The same if a row that names its place may have been made from it, for the same reason.
+    pub(crate) fn source_of(self, row: &Row) -> Self {
+        match self {
+            Self::Found(delivery) if !life::was_there_for(row, delivery.stored_at) => Self::Gone,
             same => same,
         }
     }

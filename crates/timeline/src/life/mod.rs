@@ -21,6 +21,7 @@ pub use crate::life::headline::{DEAD_LETTER, Direction, RECEIVED, WAITING};
 pub use crate::life::missing::{FLOOR_AGE_MAX, missing};
 pub use crate::life::order::{clock_difference, order, time_of};
 pub(crate) use crate::life::search::fetched;
+pub(crate) use crate::life::source::was_there_for;
 pub use crate::life::search::{Collected, FIRST_ROWS_MAX, ROWS_MAX, collect};
 use crate::progress::Progress;
 use crate::row::{LookupKey, Row};

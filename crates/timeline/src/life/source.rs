@@ -3,7 +3,7 @@
 //! The rows name it as `WEBHOOKS/17`. A stream that was created again counts from 1, so the same name may mean another message; the
 //! times tell them apart.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::row::{IdKind, Link, LookupKey, Row, StreamNumber};
 
@@ -24,7 +24,7 @@ fn is_stored_in(link: &Link, stream: StreamNumber) -> bool {
     link.kind == IdKind::Stored && rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a row was made from the webhook or command of another row. A replayed row may have been made from an old one.
+/// Whether a row was made from the webhook or command of another row.
 pub(super) fn is_made_from(row: &Row, source: &Row) -> bool {
     if row.pointer == source.pointer || row.kind == source.kind {
         return false;
@@ -32,6 +32,12 @@ pub(super) fn is_made_from(row: &Row, source: &Row) -> bool {
     let mut own = stored_in(source, source.pointer.stream);
     let Some(own) = own.next() else { return false };
     let names_it = stored_in(row, source.pointer.stream).any(|key| key == own);
-    let later_by = row.stored_at.duration_since(source.stored_at);
-    names_it && later_by >= -SERVERS_DIFFERENCE && (row.is_replayed || later_by <= STORED_FOR)
+    names_it && was_there_for(row, source.stored_at)
+}
+
+/// Whether a message that was stored at this time may be the one that a row was made from, if the row names its place. A replayed row
+/// may have been made from an old one.
+pub(crate) fn was_there_for(row: &Row, stored_at: Timestamp) -> bool {
+    let later_by = row.stored_at.duration_since(stored_at);
+    later_by >= -SERVERS_DIFFERENCE && (row.is_replayed || later_by <= STORED_FOR)
 }

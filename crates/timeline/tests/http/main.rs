@@ -12,4 +12,5 @@ mod look_ups;
 mod problems;
 mod sign_in;
 mod stage;
+mod stored;
 mod unmask;

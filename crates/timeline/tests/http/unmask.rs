@@ -68,15 +68,15 @@ async fn audit(stage: &Stage) -> AuditAnswer {
 }
 
 /// A server with a command in its stream.
-struct Gateway {
-    bus: Bus,
+pub(crate) struct Gateway {
+    pub(crate) bus: Bus,
     command: SendCommand,
     sequence: u64,
     _nats: NatsServer,
     _folder: TempDir,
 }
 
-async fn gateway() -> Gateway {
+pub(crate) async fn gateway() -> Gateway {
     let folder = TempDir::new().unwrap();
     let nats = NatsServer::start(NatsOptions::open(folder.path().join("nats"))).await.unwrap();
     let bus = Bus::connect_now(&BusOptions::new("timeline-test", nats.url())).await.unwrap();

@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use bus::Delivery;
+use jiff::Timestamp;
 
 use crate::extract::{Bodies, Extractor};
 use crate::http::console::layout::{self, Section};
@@ -19,6 +20,7 @@ use crate::http::console::stored::difference::Difference;
 use crate::http::originals::{self, Original};
 use crate::http::refusal::{Known, Refusal};
 use crate::http::state::Shared;
+use crate::life;
 use crate::row::{IdKind, Pointer, Row, RowKind, StreamNumber};
 
 /// Most events of a webhook that are read and compared.
@@ -111,7 +113,7 @@ async fn step(shared: &Shared, row: Row) -> Result<Step, Refusal> {
             Some(WebhookBehind { sequence, body: Whole::Unavailable, compared: None })
         }
         (_, Some(sequence)) => {
-            let read = originals::read(shared, StreamNumber::Webhooks, sequence).await;
+            let read = originals::read(shared, StreamNumber::Webhooks, sequence).await.source_of(&row);
             Some(behind(shared, sequence, &read).await?)
         }
         (_, None) => None,
@@ -154,15 +156,16 @@ async fn compare(shared: &Shared, webhook: &Delivery) -> Result<Option<Compared>
     let floor = shared.view().floors.normalizer;
     let key = shared.api.keys.stored(StreamNumber::Webhooks.name(), webhook.sequence);
     let found = shared.api.store.find(vec![key], ROWS_MAX).await?;
-    let events: BTreeSet<u64> = found
+    let events: BTreeSet<(u64, Timestamp)> = found
         .rows
         .iter()
         .filter(|row| row.pointer.stream == StreamNumber::Events && row.pointer.part == 0)
-        .map(|row| row.pointer.sequence)
+        .filter(|row| life::was_there_for(row, webhook.stored_at))
+        .map(|row| (row.pointer.sequence, row.stored_at))
         .collect();
     let mut published = Vec::new();
-    for sequence in events.iter().take(EVENTS_MAX) {
-        match originals::read(shared, StreamNumber::Events, *sequence).await {
+    for (sequence, stored_at) in events.iter().take(EVENTS_MAX) {
+        match originals::read(shared, StreamNumber::Events, *sequence).await.stored_at(*stored_at) {
             Original::Found(event) => published.push(*event),
             Original::Gone => {}
             Original::Unavailable => break,
