@@ -77,7 +77,9 @@ async fn the_search_leads_to_an_address_without_a_number() {
     // A back end may put a number into its ids.
     let chosen = format!("order-{NUMBER}-2");
     let mut rows = stage.accepted(&chosen, 60);
-    rows.iter_mut().flat_map(|row| &mut row.links).for_each(|link| link.shown = shown::chosen_id(&link.shown));
+    rows.iter_mut()
+        .flat_map(|row| &mut row.links)
+        .for_each(|link| link.shown = shown::chosen_id(&link.shown));
     stage.store(rows).await;
     assert_eq!(search(&stage, &chosen).await, "/timeline?id=COMMANDS%2F3");
     let path = search(&stage, &format!("order-2 order-{NUMBER}-3")).await;

@@ -1,8 +1,12 @@
 //! What is overdue.
 
+use std::sync::Arc;
+
 use timeline::http::answer::ProblemsAnswer;
 use timeline::life::{Finished, Floors};
 use timeline::row::RowKind;
+use timeline::rules::{Expectation, RuleName};
+use timeline::store::{Batch, NewRow, Position, Store};
 
 use crate::stage::{Stage, at};
 
@@ -77,6 +81,33 @@ async fn what_readers_have_not_acknowledged_for_a_minute_is_a_problem() {
         .await;
     older.floors.send_replace(Floors { normalizer: Some(0), aicc: Some(0), finished: None });
     assert_eq!(waiting(&older).await, [("WEBHOOKS/2".to_owned(), at(10), 1)]);
+    // Nor is one that was stored before the stream was created again.
+    let mut again = Stage::new().await;
+    again.store(vec![again.row(RowKind::Webhook, -86_401), again.row(RowKind::Webhook, 10)]).await;
+    again.floors.send_replace(Floors { normalizer: Some(0), aicc: Some(0), finished: None });
+    assert_eq!(waiting(&again).await, [("WEBHOOKS/2".to_owned(), at(10), 1)]);
+}
+
+#[tokio::test]
+async fn a_campaigns_command_that_form_1_expected_a_result_of_is_explained_by_its_message() {
+    let mut stage = Stage::new().await;
+    let mut command = stage.accepted("order-1", 0).remove(0);
+    command.is_bulk = true;
+    let key = command.links[0].key;
+    stage.store(vec![command]).await;
+    // Form 1 has one rule for both queues.
+    let (rule, channel) = (RuleName::NoResult, "sales".to_owned());
+    let expected = vec![Expectation { rule, key, file: None, channel, since: at(0), due: at(60) }];
+    let mut row = stage.row(RowKind::Command, 1);
+    row.pointer.sequence = 2;
+    let stream = row.pointer.stream;
+    let (created_at, stored_at) = (at(-86_400), row.stored_at);
+    let position = Position { stream, created_at, reading: 0, missed_after: 0, sequence: 2, stored_at };
+    let new = NewRow { row: Arc::new(row), expected, settled: Vec::new() };
+    stage.store.append(Batch { rows: vec![new], position, gaps: Vec::new() }).await.unwrap();
+    let answer: ProblemsAnswer = stage.get("/v1/problems?rule=no_result").await.json();
+    let [problem] = &answer.problems[..] else { panic!("{answer:?}") };
+    assert!(problem.missing.text.starts_with("no result for"), "{problem:?}");
 }
 
 #[tokio::test]

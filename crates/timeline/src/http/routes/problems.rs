@@ -64,7 +64,7 @@ fn count(count: crate::store::OverdueCount) -> CountAnswer {
 fn problem(expectation: &Expectation, lives: &Lives, judged: &[Judged]) -> ProblemAnswer {
     let life = lives.of_key(expectation.key, &expectation.channel).map(|listed| &listed.life);
     let of_life = |life: &Life| {
-        let missing = life.missing.iter().find(|missing| missing.rule == expectation.rule);
+        let missing = life.missing.iter().find(|missing| is_same(missing.rule, expectation.rule));
         missing.map(answer::missing)
     };
     ProblemAnswer {
@@ -73,6 +73,11 @@ fn problem(expectation: &Expectation, lives: &Lives, judged: &[Judged]) -> Probl
         pointer: life.and_then(|life| life.rows.iter().min_by_key(|row| Place::of(row))).map(answer::pointer),
         message: life.map(answer::headline),
     }
+}
+
+/// Whether two rules say that the same is missing. Form 1 of the files has one rule for the results of both queues.
+fn is_same(one: RuleName, other: RuleName) -> bool {
+    one == other || (one.is_about_result() && other.is_about_result())
 }
 
 /// What is missing where the rows of the message are no longer stored, or only a part of them was read.
@@ -107,8 +112,11 @@ async fn waiting(
         if rule.is_some_and(|rule| rule != of) {
             continue;
         }
-        // Older messages are no longer in the stream, or are of one that was created again.
-        let since = view.now.checked_sub(FLOOR_AGE_MAX).unwrap_or(Timestamp::MIN);
+        // Older messages are no longer in the stream. In one that was created again, the same sequence is another message.
+        let oldest = view.now.checked_sub(FLOOR_AGE_MAX).unwrap_or(Timestamp::MIN);
+        let positions = shared.api.store.positions().await?;
+        let position = positions.iter().find(|position| position.stream == stream);
+        let since = position.map_or(oldest, |position| position.created_at.max(oldest));
         let first = SequenceQuery { stream, after: floor, since, from: End::Oldest, limit: 1 };
         let found = shared.api.store.by_sequence(first).await?;
         let Some(row) = found.first().filter(|row| row.pointer.sequence <= last) else { continue };
