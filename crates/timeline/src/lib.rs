@@ -34,6 +34,7 @@ pub mod settings;
 pub mod store;
 
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,19 +172,23 @@ async fn serve(
     Ok(())
 }
 
-/// The keys of ids and numbers. The folder is not used where a database has the rows and the secret is given.
+/// The keys of ids and numbers. Makes the folder where it is used: a database has the rows, and the secret may be given, but
+/// erasures keep in it what they have to go on with.
 fn keys(settings: &Settings) -> anyhow::Result<Keys> {
-    if let (Some(_), Some(secret)) = (&settings.url, &settings.key) {
-        return secret::given(secret);
+    let given = settings.url.as_ref().and(settings.key.as_ref());
+    if given.is_none() || settings.erasure.is_some() {
+        make_folder(&settings.folder)?;
     }
-    let folder = &settings.folder;
+    match given {
+        Some(secret) => secret::given(secret),
+        None => secret::load(&settings.folder, settings.key.as_ref()),
+    }
+}
+
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
     // Rows may be personal, and the secret is beside them.
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot use the folder {} of the timeline", folder.display()))?;
-    secret::load(folder, settings.key.as_ref())
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot use the folder {} of the timeline", folder.display()))
 }
 
 /// Streams and buckets that the timeline reads.
@@ -232,4 +237,32 @@ fn current(progress: &progress::Progress, now: Timestamp) -> Result<(), String> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use service::ConfigReader;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_made_where_it_is_used() {
+        let parent = tempfile::TempDir::new().unwrap();
+        for (erasure, is_made) in [("off", false), ("on", true)] {
+            let folder = parent.path().join(erasure);
+            let secret = "07".repeat(32);
+            let values = [
+                ("timeline-dir", folder.to_str().unwrap()),
+                ("timeline-url", "postgres://timeline@localhost/timeline"),
+                ("timeline-key", &secret),
+                ("timeline-erasure", erasure),
+                ("redis-url", "redis://localhost"),
+            ];
+            let mut reader = ConfigReader::from_values(values);
+            let settings = Settings::read(&mut reader);
+            let settings = reader.finish(|| settings).unwrap();
+            keys(&settings).unwrap();
+            assert_eq!(folder.is_dir(), is_made, "erasure {erasure}");
+        }
+    }
 }
