@@ -213,7 +213,7 @@ fn require(context: &ServiceContext, observed: &Observed, store: Arc<dyn Store>)
     let progress = observed.progress.clone();
     context.readiness.require("timeline", move || current(&progress.borrow(), Timestamp::now()));
     // The other days are answered, so that a day which cannot be read is said and stops nothing.
-    context.readiness.mention("store", move || whole(&store.unreadable()));
+    context.readiness.mention("store_files", move || whole(&store.unreadable()));
     context.readiness.mark_started();
 }
 
