@@ -88,9 +88,9 @@ pub(super) async fn drop_before(client: &mut Client, before: Timestamp) -> Resul
                 continue;
             }
             let transaction = client.transaction().await?;
-            // While it waits for one long look-up, every other look-up would wait for it.
-            transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
             lock::wait(&transaction, Lock::Write).await?;
+            // While it waits for one long look-up, every other look-up would wait for it. Waiting for writers, before, delays none.
+            transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
             // Another replica may have dropped it since.
             if exists(&transaction, &name).await? {
                 transaction.batch_execute(&format!("DROP TABLE {name}")).await?;
