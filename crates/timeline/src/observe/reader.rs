@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bus::read::follow::{FollowOptions, Followed, follow};
 use bus::read::{self, ReadError, ReadMessage};
-use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
+use bus::streams::StreamDefinition;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -48,16 +48,6 @@ impl Interrupted {
             Self::Store(error) if !error.is_retryable() => OPERATOR_DELAY,
             Self::Stream(_) | Self::Store(_) | Self::GoneBack | Self::LeaseLost => RETRY_DELAY,
         }
-    }
-}
-
-/// The definition of a stream that the timeline reads.
-fn definition(stream: StreamNumber) -> &'static StreamDefinition {
-    match stream {
-        StreamNumber::Webhooks => &WEBHOOKS,
-        StreamNumber::Events => &EVENTS,
-        StreamNumber::Commands => &COMMANDS,
-        StreamNumber::DeadLetters => &DEADLETTERS,
     }
 }
 
@@ -130,7 +120,7 @@ impl Reader {
     }
 
     async fn read_until_fault(&mut self) -> Result<std::convert::Infallible, Interrupted> {
-        let definition = definition(self.stream);
+        let definition = self.stream.definition();
         let state = read::state(&self.observer.bus, definition).await?;
         let mut position = begin::begin(&self.observer, self.stream, state).await?;
         // From the last message that was read, if the stream still holds it: it shows whether the stream is the same.
