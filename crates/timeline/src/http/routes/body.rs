@@ -7,15 +7,19 @@ use serde::de::DeserializeOwned;
 
 use crate::http::refusal::Refusal;
 
-/// Largest body, in bytes.
-const BYTES_MAX: usize = 4 * 1024;
+/// Largest body of an id or a number, in bytes.
+pub(super) const BYTES_MAX: usize = 4 * 1024;
 /// Timeout of a body.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A body as JSON. `form` says for people what is expected.
-pub(super) async fn read<T: DeserializeOwned>(body: Body, form: &str) -> Result<T, Refusal> {
-    let bytes = tokio::time::timeout(TIMEOUT, axum::body::to_bytes(body, BYTES_MAX)).await;
-    let bytes = bytes.map_err(|_| Refusal::TooSlow)?.map_err(|_| Refusal::TooLarge { limit: BYTES_MAX })?;
+/// A body of at most `bytes_max` bytes as JSON. `form` says for people what is expected.
+pub(super) async fn read<T: DeserializeOwned>(
+    body: Body,
+    bytes_max: usize,
+    form: &str,
+) -> Result<T, Refusal> {
+    let bytes = tokio::time::timeout(TIMEOUT, axum::body::to_bytes(body, bytes_max)).await;
+    let bytes = bytes.map_err(|_| Refusal::TooSlow)?.map_err(|_| Refusal::TooLarge { limit: bytes_max })?;
     // The words of serde's error may quote the body, and with it the number.
     serde_json::from_slice(&bytes).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());

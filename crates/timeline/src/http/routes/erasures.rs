@@ -1,7 +1,6 @@
 //! Erasing a customer. The number is in the body of a POST, never in a URL, and in no answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -14,13 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::erasure::{ErasureAnswer, ErasureRequest, Erasures, NotStarted};
 use crate::http::access::require::Operator;
 use crate::http::refusal::Refusal;
+use crate::http::routes::body;
 use crate::http::state::Shared;
 use crate::store::audit::AuditAction;
 
-/// Largest body, in bytes.
-const BODY_BYTES_MAX: usize = 4 * 1024;
-/// Timeout of the body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a body has.
+const FORM: &str = "{\"number\": \"+49…\", \"dry_run\": true, \"force\": false, \"reason\": \"…\"}";
 /// Longest number or id of a customer, in bytes.
 const NUMBER_BYTES_MAX: usize = 256;
 /// Longest reason, in bytes.
@@ -63,7 +61,7 @@ pub(in crate::http) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let erasures = erasures(&shared)?;
-    let ErasureBody { number, dry_run, force, reason } = read(body).await?;
+    let ErasureBody { number, dry_run, force, reason } = body::read(body, body::BYTES_MAX, FORM).await?;
     let number = number.trim().to_owned();
     if number.is_empty() || number.len() > NUMBER_BYTES_MAX {
         return Err(Refusal::invalid("number", format!("must have 1 to {NUMBER_BYTES_MAX} bytes")));
@@ -115,17 +113,5 @@ pub(in crate::http) async fn list(
 fn erasures(shared: &Shared) -> Result<&Erasures, Refusal> {
     shared.api.erasures.as_ref().ok_or_else(|| {
         Refusal::Forbidden("erasing is switched off; set IMCHANNEL_TIMELINE_ERASURE=on".to_owned())
-    })
-}
-
-async fn read(body: Body) -> Result<ErasureBody, Refusal> {
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let bytes =
-        bytes.map_err(|_| Refusal::TooSlow)?.map_err(|_| Refusal::TooLarge { limit: BODY_BYTES_MAX })?;
-    // The words of serde's error may quote the body, and with it the number.
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        let form = "{\"number\": \"+49…\", \"dry_run\": true, \"force\": false, \"reason\": \"…\"}";
-        Refusal::invalid("body", format!("is not an erasure ({place}); send {form}"))
     })
 }

@@ -29,7 +29,7 @@ pub(in crate::http) async fn create(
     State(shared): State<Arc<Shared>>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let answer = keep(&shared, &body::read(body, FORM).await?)?;
+    let answer = keep(&shared, &body::read(body, body::BYTES_MAX, FORM).await?)?;
     let location =
         HeaderValue::from_str(&format!("/v1/searches/{}", answer.id)).expect("base64 is valid in a header");
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(answer)).into_response())

@@ -59,7 +59,7 @@ pub(in crate::http) async fn by_body(
     body: Body,
 ) -> Result<Json<TimelineAnswer>, Refusal> {
     Parameters::of(uri.query()).finish()?;
-    let TimelineRequest { id } = body::read(body, "{\"id\": \"wamid.…\"}").await?;
+    let TimelineRequest { id } = body::read(body, body::BYTES_MAX, "{\"id\": \"wamid.…\"}").await?;
     let id = id.trim();
     if id.is_empty() || id.len() > VALUE_BYTES_MAX {
         return Err(Refusal::invalid("id", format!("must have 1 to {VALUE_BYTES_MAX} bytes")));

@@ -1,7 +1,6 @@
 //! Shows the messages behind the rows of an id, with numbers and texts. The audit log says so before anything is shown.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -12,6 +11,7 @@ use crate::http::answer::{self, Fault, UnmaskAnswer, UnmaskRequest};
 use crate::http::contents::{self, MESSAGES_MAX};
 use crate::http::parameters::VALUE_BYTES_MAX;
 use crate::http::refusal::{Known, Refusal};
+use crate::http::routes::body;
 use crate::http::state::Shared;
 use crate::life;
 use crate::row::shown;
@@ -19,8 +19,8 @@ use crate::store::audit::{AuditAction, AuditEntry};
 
 /// Largest body, in bytes.
 const BODY_BYTES_MAX: usize = 8 * 1024;
-/// Timeout of the body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a body has.
+const FORM: &str = "{\"id\": \"…\", \"reason\": \"…\"}";
 /// Shortest reason, in characters.
 const REASON_CHARS_MIN: usize = 3;
 /// Longest reason, in characters.
@@ -32,7 +32,7 @@ pub(in crate::http) async fn create(
     State(shared): State<Arc<Shared>>,
     body: Body,
 ) -> Result<Json<UnmaskAnswer>, Refusal> {
-    Ok(Json(show(&shared, &actor, &read(body).await?).await?))
+    Ok(Json(show(&shared, &actor, &body::read(body, BODY_BYTES_MAX, FORM).await?).await?))
 }
 
 /// Records who is about to see what, and then reads it. Where the entry cannot be stored, nothing is shown.
@@ -82,16 +82,4 @@ fn check(request: &UnmaskRequest) -> Result<(), Refusal> {
         );
     }
     if faults.is_empty() { Ok(()) } else { Err(Refusal::Invalid(faults)) }
-}
-
-async fn read(body: Body) -> Result<UnmaskRequest, Refusal> {
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let bytes =
-        bytes.map_err(|_| Refusal::TooSlow)?.map_err(|_| Refusal::TooLarge { limit: BODY_BYTES_MAX })?;
-    // The words of serde's error may quote the body.
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        let form = "{\"id\": \"…\", \"reason\": \"…\"}";
-        Refusal::invalid("body", format!("is not a request to unmask ({place}); send {form}"))
-    })
 }
