@@ -19,23 +19,20 @@ pub const TEXT_CHARS_MAX: usize = 4000;
 pub enum AuditAction {
     /// Numbers and texts of messages were shown.
     Unmask,
-    /// Messages were published again.
-    Replay,
     /// What is stored of a customer was erased.
     Erasure,
-    /// Something that only a later version does.
+    /// Something that only another version does.
     Other,
 }
 
 impl AuditAction {
     /// Every action of this version.
-    pub const ALL: [Self; 3] = [Self::Unmask, Self::Replay, Self::Erasure];
+    pub const ALL: [Self; 2] = [Self::Unmask, Self::Erasure];
 
     /// Its name, which is stored.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unmask => "unmask",
-            Self::Replay => "replay",
             Self::Erasure => "erasure",
             Self::Other => "other",
         }

@@ -32,7 +32,7 @@ fn all() -> AuditQuery {
 pub(crate) async fn entries_are_listed_newest_first_in_pages_and_stay_after_a_kill(engine: &dyn Engine) {
     let store = engine.open().await;
     let now = Timestamp::now();
-    let actions = [AuditAction::Unmask, AuditAction::Erasure, AuditAction::Unmask, AuditAction::Replay];
+    let actions = [AuditAction::Unmask, AuditAction::Erasure, AuditAction::Unmask, AuditAction::Other];
     let mut numbers = Vec::new();
     for (place, action) in actions.into_iter().enumerate() {
         numbers.push(store.record(entry(now, action, &format!("order-{place}"))).await.unwrap());

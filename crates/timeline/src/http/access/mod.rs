@@ -28,7 +28,7 @@ pub enum Role {
     Viewer,
     /// See numbers and texts.
     Unmask,
-    /// Publish again and erase.
+    /// Erase customers.
     Operator,
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Actor {
 #[derive(Debug, Clone)]
 pub(crate) struct Unmasker(pub(crate) Actor);
 
-/// A user who may publish again and erase.
+/// A user who may erase customers.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator(pub(crate) Actor);
 

@@ -89,7 +89,7 @@ pub struct AuditEntryAnswer {
     pub role: String,
     /// The address from which it was asked for.
     pub address: String,
-    /// `unmask`, `replay` or `erasure`.
+    /// `unmask` or `erasure`, or `other` for what only another version does.
     pub action: String,
     /// The id, as it may be shown.
     pub target: String,

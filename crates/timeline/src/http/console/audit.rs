@@ -60,7 +60,7 @@ fn filters(query: &Query) -> Markup {
 fn table(answer: &AuditAnswer, query: &Query) -> Markup {
     html! {
         @if answer.entries.is_empty() {
-            div class="empty" { p class="empty-title" { "No entry." } p { "An entry appears here when someone shows numbers and texts, publishes again or erases." } }
+            div class="empty" { p class="empty-title" { "No entry." } p { "An entry appears here when someone shows numbers and texts, or erases a customer." } }
         } @else {
             table class="list" {
                 thead { tr {
