@@ -257,6 +257,7 @@ impl Generator {
             kind,
             is_replayed: false,
             is_bulk: false,
+            is_whole: false,
             bsp: "infobip".to_owned(),
             channel: "202105102694809992".to_owned(),
             tenant: "tenant-1".to_owned(),

@@ -100,6 +100,7 @@ impl Extractor {
             kind: address.kind(),
             is_replayed: delivery.headers.get(headers::REPLAYED) == Some("true"),
             is_bulk: false,
+            is_whole: self.bodies == Bodies::Full,
             bsp: bsp.to_owned(),
             channel: address.channel().to_owned(),
             tenant: channel.map(|channel| channel.tenant.clone()).unwrap_or_default(),

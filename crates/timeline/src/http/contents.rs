@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
-use crate::extract::{Bodies, whole};
+use crate::extract::whole;
 use crate::http::answer::{self, UnmaskedAnswer};
 use crate::http::originals::{self, Original};
 use crate::http::state::Shared;
@@ -92,9 +92,9 @@ async fn one(shared: &Shared, is_away: &AtomicBool, row: Row) -> Content {
     }
 }
 
-/// What the row keeps, if rows keep messages as they are.
+/// What the row keeps, if it keeps the message as it is.
 fn of_row(shared: &Shared, row: &Row) -> Option<(&'static str, Value, usize)> {
-    if shared.api.bodies != Bodies::Full || row.body.is_empty() {
+    if !shared.is_whole(row) || row.body.is_empty() {
         return None;
     }
     let content = serde_json::from_str(&row.body).unwrap_or_else(|_| row.body.as_str().into());

@@ -16,7 +16,7 @@ use crate::http::access::sessions::Sessions;
 use crate::http::searches::Searches;
 use crate::life::View;
 use crate::observed::Observed;
-use crate::row::Keys;
+use crate::row::{Keys, Row};
 use crate::store::Store;
 
 /// What the port answers from. The program fills it.
@@ -30,7 +30,7 @@ pub struct ApiState {
     pub observed: Observed,
     /// Reads the messages behind rows. Without it only what rows hold can be shown.
     pub bus: Option<Bus>,
-    /// What rows keep of messages. Where they keep them as they are, they are shown only unmasked.
+    /// What new rows keep of messages. What is kept as it is, is shown only unmasked.
     pub bodies: Bodies,
     /// Erases customers; `None` where that is switched off.
     pub erasures: Option<Erasures>,
@@ -79,6 +79,11 @@ impl Shared {
         let live_clients = Arc::new(Semaphore::new(LIVE_CLIENTS_MAX));
         let originals = Semaphore::new(ORIGINALS_MAX);
         Self { api, searches: Searches::default(), sessions: Sessions::default(), live_clients, originals }
+    }
+
+    /// Whether the body of a row is the message as it is. Rows of earlier versions do not say so.
+    pub(crate) fn is_whole(&self, row: &Row) -> bool {
+        row.is_whole || self.api.bodies == Bodies::Full
     }
 
     /// What is known now.

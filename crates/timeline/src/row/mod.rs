@@ -169,6 +169,8 @@ pub struct Row {
     pub is_replayed: bool,
     /// Whether it is a command of the queue of campaigns (`imchannel.command.bulk.…`); false for every other row.
     pub is_bulk: bool,
+    /// Whether its body is the message as it is, with what is personal in it: only an unmasking shows it.
+    pub is_whole: bool,
     /// The BSP's name; empty if it is not known.
     pub bsp: String,
     /// The channel's id; empty if it is not known.

@@ -35,6 +35,8 @@ struct Stored {
     body: String,
     #[prost(bool, tag = "12")]
     is_bulk: bool,
+    #[prost(bool, tag = "13")]
+    is_whole: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +83,7 @@ pub fn encode(row: &Row) -> Vec<u8> {
         happened_at_us: row.happened_at.map(Timestamp::as_microsecond),
         is_replayed: row.is_replayed,
         is_bulk: row.is_bulk,
+        is_whole: row.is_whole,
         bsp: row.bsp.clone(),
         tenant: row.tenant.clone(),
         status: row.status.map(Status::to_stored),
@@ -124,6 +127,7 @@ pub fn decode(columns: Columns, blob: &[u8]) -> Result<Row, UnreadableRow> {
         kind: columns.kind,
         is_replayed: stored.is_replayed,
         is_bulk: stored.is_bulk,
+        is_whole: stored.is_whole,
         bsp: stored.bsp,
         channel: columns.channel,
         tenant: stored.tenant,

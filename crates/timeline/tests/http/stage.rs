@@ -285,6 +285,7 @@ impl Stage {
             kind,
             is_replayed: false,
             is_bulk: false,
+            is_whole: false,
             bsp: "infobip".to_owned(),
             channel: "sales".to_owned(),
             tenant: "acme".to_owned(),

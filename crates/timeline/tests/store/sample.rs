@@ -58,6 +58,7 @@ pub(crate) fn row(stream: StreamNumber, sequence: u64, stored_at: Timestamp) -> 
         kind,
         is_replayed: false,
         is_bulk: false,
+        is_whole: false,
         bsp: "infobip".to_owned(),
         channel: "sales".to_owned(),
         tenant: String::new(),

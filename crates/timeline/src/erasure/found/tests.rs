@@ -29,6 +29,7 @@ fn row(stream: StreamNumber, sequence: u64, kind: RowKind, links: &[(IdKind, &st
         kind,
         is_replayed: false,
         is_bulk: false,
+        is_whole: false,
         bsp: "infobip".to_owned(),
         channel: "sales".to_owned(),
         tenant: String::new(),

@@ -117,7 +117,7 @@ impl Follower {
             match next {
                 Ok(row) if self.channel.as_ref().is_none_or(|channel| *channel == row.channel) => {
                     let mut live = answer::live(&row);
-                    // A body as it is is personal.
+                    // The rows of a replica that has an earlier version do not say that their bodies are whole.
                     live.row.body = live.row.body.filter(|_| self.bodies != Bodies::Full);
                     return Some(Live::Row(Box::new(live)));
                 }

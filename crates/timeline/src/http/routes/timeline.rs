@@ -93,7 +93,7 @@ pub(in crate::http) async fn answer(shared: &Shared, id: &str) -> Result<Json<Ti
     let lives = assembling.await.map_err(|_| Refusal::Damaged)?;
     let mut lives: Vec<_> = lives.iter().map(answer::life).collect();
     if shared.api.bodies == Bodies::Full {
-        // They are personal: `POST /v1/unmask` shows them, and the audit log says so.
+        // Rows of earlier versions do not say that their bodies are whole.
         lives.iter_mut().flat_map(|life| &mut life.rows).for_each(|row| row.body = None);
     }
     Ok(Json(TimelineAnswer { id: shown, lives, read_until, missed, missed_left_out, unreadable, cut }))

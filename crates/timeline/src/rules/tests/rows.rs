@@ -25,6 +25,7 @@ pub(crate) fn row(kind: RowKind, stream: StreamNumber, sequence: u64, seconds: f
         kind,
         is_replayed: false,
         is_bulk: false,
+        is_whole: false,
         bsp: "infobip".to_owned(),
         channel: "sales".to_owned(),
         tenant: "acme".to_owned(),

@@ -78,7 +78,7 @@ pub(super) async fn page(
         part => part.parse().map_err(|_| Refusal::invalid("part", "must be a whole number"))?,
     };
     let mut row = stored_row(&shared, Pointer { stream, sequence, part }).await?;
-    if shared.api.bodies == Bodies::Full {
+    if shared.is_whole(&row) {
         // It is as it was sent: only an unmasking shows it.
         row.body.clear();
     }
