@@ -41,8 +41,11 @@ impl ErasedCommands {
         self.lock().remove(&sequence);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+    /// Whether none is erased at this time. What was named too long ago is dropped.
+    pub(crate) fn is_empty(&self, now: Instant) -> bool {
+        let mut all = self.lock();
+        all.retain(|_, at| now.saturating_duration_since(*at) < ERASED_FOR);
+        all.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
@@ -68,6 +71,9 @@ mod tests {
         erased.add(7, now + ERASED_FOR);
         assert!(erased.has(7, now + ERASED_FOR));
         erased.remove(7);
-        assert!(!erased.has(7, now) && erased.is_empty());
+        assert!(!erased.has(7, now) && erased.is_empty(now));
+        erased.add(8, now);
+        assert!(!erased.is_empty(now) && erased.is_empty(now + ERASED_FOR));
+        assert!(!erased.has(8, now), "what is too old does not stay in memory");
     }
 }

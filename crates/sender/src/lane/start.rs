@@ -114,10 +114,10 @@ impl LaneWorker {
     /// Answers commands whose customer is being erased, also in a halted lane.
     pub(super) fn answer_erased(&mut self) {
         let erased = &self.lane.shared.erased;
-        if erased.is_empty() {
+        let now = Instant::now();
+        if erased.is_empty(now) {
             return;
         }
-        let now = Instant::now();
         for entry in self.queues.drain(|job| erased.has(job.delivery.sequence, now)) {
             self.begin(None, entry.command, Turn::Reject(customer_erased().into()));
         }
