@@ -20,6 +20,8 @@ pub struct ErasureRequest {
 pub struct CommandToErase {
     /// Its sequence in COMMANDS.
     pub sequence: u64,
+    /// When it was stored there, in microseconds since 1970. A stream that was created again has another command at the sequence.
+    pub stored_at_us: i64,
     /// Its id, if it is known. Otherwise the owner reads it from the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<String>,
@@ -39,6 +41,8 @@ pub struct ErasureAnswer {
 pub struct AskedCommand {
     /// Its sequence in COMMANDS.
     pub sequence: u64,
+    /// When it was stored there, as the request says.
+    pub stored_at_us: i64,
     /// How far it is.
     pub state: ErasureState,
 }
@@ -51,6 +55,8 @@ pub enum ErasureState {
     Settled,
     /// The same, and this request has blanked the entry.
     Blanked,
+    /// Its id is not known any more, because the stream does not hold it. Its entry cannot be found, and ages out.
+    Unknown,
     /// It has no result yet, or one that is not stored: it is answered, or its call ends first.
     Waits,
 }
@@ -86,11 +92,12 @@ mod tests {
 
     #[test]
     fn a_request_and_its_answer_are_read_as_they_were_written() {
-        let command = CommandToErase { sequence: 7, command_id: None, is_result_stored: true };
+        let command =
+            CommandToErase { sequence: 7, stored_at_us: 1, command_id: None, is_result_stored: true };
         let request = ErasureRequest { commands: vec![command.clone()] };
         assert_eq!(ErasureRequest::from_bytes(&request.to_bytes()), Some(request));
-        let answer =
-            ErasureAnswer { commands: vec![AskedCommand { sequence: 7, state: ErasureState::Waits }] };
+        let settled = AskedCommand { sequence: 7, stored_at_us: 1, state: ErasureState::Waits };
+        let answer = ErasureAnswer { commands: vec![settled] };
         assert_eq!(ErasureAnswer::from_bytes(&answer.to_bytes()), Some(answer));
         let many = ErasureRequest { commands: vec![command; COMMANDS_MAX + 1] };
         assert_eq!(ErasureRequest::from_bytes(&many.to_bytes()), None);

@@ -8,6 +8,7 @@
 //! | the intent of a call | nothing: the call ends as always, and its result is the truth |
 //! | a result that is stored in EVENTS | the entry is replaced by one that says "answered", without result and context |
 //! | a result that is not stored yet | nothing: it is published as always |
+//! | the entry of another command with the same id | nothing: the command is answered by the worker of the lane first |
 //!
 //! No entry is deleted: it shows that the command was processed, until it is 26 hours old.
 
@@ -35,6 +36,48 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(3);
 
 static FAILED: RateLimitedLog = RateLimitedLog::new();
+
+/// A command that is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    asked: &'a CommandToErase,
+    /// The command, if the stream still holds it.
+    stored: Option<&'a Delivery>,
+}
+
+/// What the entry of a command's id needs.
+#[derive(Debug, PartialEq, Eq)]
+enum Judged {
+    /// Nothing: it has no result, or is of another command that is asked for itself if it is the customer's.
+    Settled,
+    /// The command is answered first.
+    Waits,
+    /// Its result is replaced.
+    Blank,
+}
+
+impl Asked<'_> {
+    fn judge(self, channel: &ChannelId, record: &Record) -> Judged {
+        let digest = self.stored.and_then(|stored| digest(channel, stored));
+        let is_answered = self.asked.is_result_stored;
+        // An invalid command is answered by itself.
+        let is_invalid = self.stored.is_some() && digest.is_none();
+        match record.clone().next(self.asked.sequence, digest.as_ref().unwrap_or(&record.digest)) {
+            NextStep::AlreadyPublished => Judged::Settled,
+            NextStep::Duplicate | NextStep::IdConflict if is_answered => Judged::Settled,
+            NextStep::Duplicate if !is_invalid => Judged::Settled,
+            NextStep::Publish(_) if is_answered => Judged::Blank,
+            // The id was used for another message before: this one is answered that it was.
+            NextStep::Duplicate | NextStep::IdConflict => Judged::Waits,
+            NextStep::Attempt(_) | NextStep::LookUp(_) | NextStep::Publish(_) => Judged::Waits,
+        }
+    }
+}
+
+/// The hash of a stored command; `None` if it is invalid, so that no entry is of it.
+fn digest(channel: &ChannelId, stored: &Delivery) -> Option<String> {
+    command::read(channel, stored).ok().map(|command| command.digest)
+}
 
 /// The bus is unreachable or refuses something, or the lane may be lost: the eraser asks again.
 struct NotNow;
@@ -79,7 +122,8 @@ async fn serve(lane: &LaneContext, mut requests: LaneRequests) {
         let mut answer = ErasureAnswer::default();
         for command in asked.commands {
             let state = settle(lane, &command).await.unwrap_or(ErasureState::Waits);
-            answer.commands.push(AskedCommand { sequence: command.sequence, state });
+            let (sequence, stored_at_us) = (command.sequence, command.stored_at_us);
+            answer.commands.push(AskedCommand { sequence, stored_at_us, state });
         }
         request.answer(answer.to_bytes().into()).await;
     }
@@ -88,21 +132,24 @@ async fn serve(lane: &LaneContext, mut requests: LaneRequests) {
 /// Settles one command, as far as that is possible now.
 async fn settle(lane: &LaneContext, asked: &CommandToErase) -> Result<ErasureState, NotNow> {
     let (bus, channel) = (&lane.shared.bus, &lane.account.channel);
+    // A ledger that lost entries says of a command that was sent that it was not.
+    if !bus.is_ledger_intact() {
+        return Err(NotNow);
+    }
     let stored = message_store::get(bus, &COMMANDS, asked.sequence).await.map_err(|_| NotNow)?;
-    // A stream that was created again has another command there.
-    let stored = stored.filter(|delivery| queue_of(delivery, channel).is_some());
+    let stored = stored.filter(|delivery| is_asked_for(delivery, asked, channel));
     let Some(id) = command_id(asked, stored.as_ref()) else {
-        // It is answered as a command that cannot be sent, without an entry.
-        return Ok(if stored.is_none() || asked.is_result_stored {
-            ErasureState::Settled
-        } else {
-            ErasureState::Waits
+        return Ok(match stored {
+            None => ErasureState::Unknown,
+            // It is answered as a command that cannot be sent, without an entry.
+            Some(_) if asked.is_result_stored => ErasureState::Settled,
+            Some(_) => ErasureState::Waits,
         });
     };
     let key = LedgerKey::new(channel, &id);
     let entry = bus.ledger_read(&key).await.map_err(|_| NotNow)?;
     let state = match entry {
-        Some(entry) => settle_entry(lane, asked, &key, entry).await?,
+        Some(entry) => settle_entry(lane, Asked { asked, stored: stored.as_ref() }, &key, entry).await?,
         None if asked.is_result_stored => ErasureState::Settled,
         None => ErasureState::Waits,
     };
@@ -119,11 +166,19 @@ async fn settle(lane: &LaneContext, asked: &CommandToErase) -> Result<ErasureSta
     Ok(ErasureState::Waits)
 }
 
+/// Whether a stored command is the one that is asked for. A stream that was created again has another one at its sequence.
+fn is_asked_for(delivery: &Delivery, asked: &CommandToErase, channel: &ChannelId) -> bool {
+    let id = CommandId::parse(&command::summarize(delivery).command_id);
+    delivery.stored_at.as_microsecond() == asked.stored_at_us
+        && queue_of(delivery, channel).is_some()
+        && asked.command_id.as_ref().is_none_or(|asked| id.is_some_and(|id| id.as_str() == asked))
+}
+
 /// The command's id, as the request or the stored command has it.
 fn command_id(asked: &CommandToErase, stored: Option<&Delivery>) -> Option<CommandId> {
     match &asked.command_id {
         Some(id) => CommandId::parse(id),
-        None => CommandId::parse(&command::decode(stored?).ok()?.command_id),
+        None => CommandId::parse(&command::summarize(stored?).command_id),
     }
 }
 
@@ -137,19 +192,16 @@ fn queue_of(delivery: &Delivery, channel: &ChannelId) -> Option<Priority> {
 
 async fn settle_entry(
     lane: &LaneContext,
-    asked: &CommandToErase,
+    command: Asked<'_>,
     key: &LedgerKey,
     entry: Entry,
 ) -> Result<ErasureState, NotNow> {
     // Another version has written it, and that version is asked when it has the lane.
     let record = Record::from_bytes(&entry.value).ok_or(NotNow)?;
-    let digest = record.digest.clone();
-    match record.clone().next(asked.sequence, &digest) {
-        // The entry is of another command, which is asked for itself if it is the customer's.
-        NextStep::Duplicate | NextStep::IdConflict | NextStep::AlreadyPublished => Ok(ErasureState::Settled),
-        NextStep::Attempt(_) | NextStep::LookUp(_) => Ok(ErasureState::Waits),
-        NextStep::Publish(_) if !asked.is_result_stored => Ok(ErasureState::Waits),
-        NextStep::Publish(_) => {
+    match command.judge(&lane.account.channel, &record) {
+        Judged::Settled => Ok(ErasureState::Settled),
+        Judged::Waits => Ok(ErasureState::Waits),
+        Judged::Blank => {
             if !lane.lease.is_valid() {
                 return Err(NotNow);
             }
@@ -174,4 +226,84 @@ async fn answer_in_stream(lane: &LaneContext, delivery: &Delivery) -> Result<(),
     // An invalid one is answered when it is delivered.
     let Ok(job) = command::read(channel, delivery) else { return Ok(()) };
     expiry::answer(lane, &job, &customer_erased()).await.map_err(|_| NotNow)
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::Headers;
+    use jiff::Timestamp;
+    use prost::Message;
+    use proto::v1::send_command::Content;
+    use proto::v1::{OutboundText, SendCommand, SendResult};
+
+    use super::*;
+
+    fn channel() -> ChannelId {
+        ChannelId::parse("sales").unwrap()
+    }
+
+    fn stored(id: &str, text: &str) -> Delivery {
+        let content = Some(Content::Text(OutboundText { body: text.to_owned(), ..OutboundText::default() }));
+        let recipient = "4915112345678".to_owned();
+        let channel_id = "sales".to_owned();
+        let command_id = id.to_owned();
+        let command = SendCommand { command_id, channel_id, recipient, content, ..SendCommand::default() };
+        Delivery {
+            subject: Subject::Command(Priority::ALL[0], channel()).to_text(),
+            headers: Headers::new(),
+            payload: command.encode_to_vec().into(),
+            sequence: 7,
+            attempt: 1,
+            stored_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn asked(is_result_stored: bool) -> CommandToErase {
+        CommandToErase { sequence: 7, stored_at_us: 0, command_id: Some("c".to_owned()), is_result_stored }
+    }
+
+    #[test]
+    fn only_the_command_that_is_meant_is_settled() {
+        let (channel, delivery) = (channel(), stored("c", "hello"));
+        assert!(is_asked_for(&delivery, &asked(false), &channel));
+        let later = Delivery { stored_at: Timestamp::from_microsecond(1).unwrap(), ..delivery.clone() };
+        assert!(!is_asked_for(&later, &asked(false), &channel));
+        assert!(!is_asked_for(&stored("d", "hello"), &asked(false), &channel));
+        assert!(!is_asked_for(&delivery, &asked(false), &ChannelId::parse("support").unwrap()));
+        let masked = CommandToErase { command_id: None, ..asked(false) };
+        assert!(is_asked_for(&delivery, &masked, &channel));
+    }
+
+    #[test]
+    fn a_command_with_a_used_id_is_answered_before_it_is_settled() {
+        let delivery = stored("c", "hello");
+        let own = digest(&channel(), &delivery).unwrap();
+        let judge = |asked: &CommandToErase, stored, record: &Record| {
+            Asked { asked, stored }.judge(&channel(), record)
+        };
+        let record = |sequence, digest: &str| Record::new(sequence, digest.to_owned(), String::new());
+        let of_other = record(5, "other").answered();
+        assert_eq!(judge(&asked(false), Some(&delivery), &of_other), Judged::Waits);
+        assert_eq!(judge(&asked(true), Some(&delivery), &of_other), Judged::Settled);
+        assert_eq!(judge(&asked(false), None, &of_other), Judged::Settled);
+        // The same command was published twice.
+        assert_eq!(judge(&asked(false), Some(&delivery), &record(5, &own)), Judged::Settled);
+        let invalid = stored("c", "");
+        assert_eq!(judge(&asked(false), Some(&invalid), &record(5, &own)), Judged::Waits);
+    }
+
+    #[test]
+    fn a_result_is_replaced_once_it_is_stored() {
+        let delivery = stored("c", "hello");
+        let own = digest(&channel(), &delivery).unwrap();
+        let open = Record::new(7, own, String::new());
+        let owed = open.clone().decided(&SendResult::default());
+        let judge = |asked: &CommandToErase, record: &Record| {
+            Asked { asked, stored: Some(&delivery) }.judge(&channel(), record)
+        };
+        assert_eq!(judge(&asked(false), &open), Judged::Waits);
+        assert_eq!(judge(&asked(false), &owed), Judged::Waits);
+        assert_eq!(judge(&asked(true), &owed), Judged::Blank);
+        assert_eq!(judge(&asked(true), &owed.answered()), Judged::Settled);
+    }
 }

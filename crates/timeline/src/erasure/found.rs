@@ -7,15 +7,19 @@
 //! | dead letter of a webhook | the same, and no other customer's event was; others are found by their bytes ([`super::letters`]) |
 //! | fetch without a command | the file was sent to no other customer |
 //!
-//! Ids are compared as keyed hashes. A command's id counts within its channel only.
+//! Ids are compared as keyed hashes. A command's id counts within its channel only. A sequence counts only where the times fit, because a
+//! stream that was created again counts from 1 ([`origins`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod origins;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bsp::CommandId;
 use bsp::media::MediaId;
 use jiff::Timestamp;
 
+use crate::erasure::found::origins::Origins;
 use crate::row::{IdKind, Keys, Link, LookupKey, RecipientKey, Row, RowKind, StreamNumber};
 use crate::store::{Listing, Place, Store, StoreError};
 
@@ -41,8 +45,17 @@ pub(super) struct Sought {
 pub(super) struct StoredMessage {
     pub(super) stream: StreamNumber,
     pub(super) sequence: u64,
-    /// When it was stored; `None` if only what was made from it says that it is there.
-    pub(super) stored_at: Option<Timestamp>,
+    /// When it was stored.
+    pub(super) stored_at: StoredAt,
+}
+
+/// When a message was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum StoredAt {
+    /// Before the message that was made from it, whose time this is. It has no row.
+    Before(Timestamp),
+    /// At this time.
+    At(Timestamp),
 }
 
 /// A command to the customer.
@@ -64,8 +77,8 @@ pub(super) struct Found {
     pub(super) linked: BTreeSet<Place>,
     /// The rows that name the customer.
     pub(super) own: BTreeSet<Place>,
-    /// The messages behind them.
-    pub(super) messages: BTreeMap<(StreamNumber, u64), StoredMessage>,
+    /// The messages behind them. Two of one sequence are of a stream that was created again.
+    pub(super) messages: BTreeSet<StoredMessage>,
     /// The commands among them.
     pub(super) commands: Vec<FoundCommand>,
     /// Files that no other customer got.
@@ -78,6 +91,17 @@ pub(super) struct Found {
     pub(super) is_cut: bool,
 }
 
+impl Found {
+    /// Adds a message of which only others say that it is there, unless its row says when it was stored.
+    pub(super) fn add_unrecorded(&mut self, message: StoredMessage) {
+        let first = StoredMessage { stored_at: StoredAt::Before(Timestamp::MIN), ..message };
+        let known = self.messages.range(first..).next();
+        if known.is_none_or(|known| (known.stream, known.sequence) != (message.stream, message.sequence)) {
+            self.messages.insert(message);
+        }
+    }
+}
+
 /// A search in progress.
 struct Search<'a> {
     store: &'a Arc<dyn Store>,
@@ -88,13 +112,16 @@ struct Search<'a> {
     ids: HashMap<LookupKey, BTreeSet<String>>,
     /// Stored webhooks and commands that rows of the customer name.
     stored: HashSet<LookupKey>,
+    /// Those that a row which was looked up names too, although it was not made from them. The next row of the customer that names
+    /// one of them may be of that row.
+    passed_over: HashSet<LookupKey>,
     /// What is still to be looked up.
     queue: Vec<LookupKey>,
     /// Names of webhooks: their sequence, and whether rows of others name them.
     webhooks: HashMap<LookupKey, Webhook>,
     files: HashMap<LookupKey, File>,
-    results: HashMap<LookupKey, Timestamp>,
-    commands: Vec<(FoundCommand, Vec<LookupKey>)>,
+    origins: Origins,
+    commands: Vec<(FoundCommand, Arc<Row>)>,
     /// Dead letters of webhooks and fetches that belong to the customer only if nothing is shared.
     candidates: Vec<(Row, LookupKey)>,
 }
@@ -102,6 +129,8 @@ struct Search<'a> {
 #[derive(Debug)]
 struct Webhook {
     sequence: u64,
+    /// When the last message of the customer was stored that was made from it.
+    made_at: Timestamp,
     is_shared: bool,
 }
 
@@ -126,7 +155,8 @@ pub(super) async fn find(store: &Arc<dyn Store>, keys: &Keys, sought: Sought) ->
         queue: Vec::new(),
         webhooks: HashMap::new(),
         files: HashMap::new(),
-        results: HashMap::new(),
+        origins: Origins::default(),
+        passed_over: HashSet::new(),
         commands: Vec::new(),
         candidates: Vec::new(),
     };
@@ -178,18 +208,15 @@ impl Search<'_> {
         let message = StoredMessage {
             stream: row.pointer.stream,
             sequence: row.pointer.sequence,
-            stored_at: Some(row.stored_at),
+            stored_at: StoredAt::At(row.stored_at),
         };
-        self.found.messages.insert((message.stream, message.sequence), message);
+        self.found.messages.insert(message);
         for link in &row.links {
             self.take_link(row, link);
         }
-        if row.kind == RowKind::Result {
-            let commands = row.links.iter().filter(|link| is_stored(link, StreamNumber::Commands));
-            self.results.extend(commands.map(|link| (link.key, row.stored_at)));
-        }
+        let kept = self.origins.add(row);
         if row.kind == RowKind::Command {
-            self.take_command(row);
+            self.take_command(row, kept);
         }
     }
 
@@ -202,22 +229,24 @@ impl Search<'_> {
         }
         let is_webhook = is_stored(link, StreamNumber::Webhooks);
         if is_webhook && let Some(sequence) = sequence_of(link) {
-            self.webhooks.entry(link.key).or_insert(Webhook { sequence, is_shared: false });
+            let made_at = row.stored_at;
+            let webhook =
+                self.webhooks.entry(link.key).or_insert(Webhook { sequence, made_at, is_shared: false });
+            webhook.made_at = webhook.made_at.max(made_at);
         }
         if link.kind == IdKind::Media {
             let id = self.whole(link).and_then(MediaId::parse);
             self.files.entry(link.key).or_insert(File { id, is_shared: false });
         }
         let leads_on = is_webhook || is_stored(link, StreamNumber::Commands) || link.kind == IdKind::Media;
-        if leads_on && self.stored.insert(link.key) {
+        if leads_on && (self.stored.insert(link.key) || self.passed_over.remove(&link.key)) {
             self.queue.push(link.key);
         }
     }
 
-    fn take_command(&mut self, row: &Row) {
+    fn take_command(&mut self, row: &Row, kept: Arc<Row>) {
         let id = row.links.iter().find(|link| link.kind == IdKind::Command);
         let id = id.and_then(|link| self.whole(link)).filter(|id| CommandId::parse(id).is_some());
-        let own = row.links.iter().filter(|link| is_stored(link, StreamNumber::Commands));
         let command = FoundCommand {
             channel: row.channel.clone(),
             sequence: row.pointer.sequence,
@@ -225,7 +254,7 @@ impl Search<'_> {
             id: id.map(str::to_owned),
             result_at: None,
         };
-        self.commands.push((command, own.map(|link| link.key).collect()));
+        self.commands.push((command, kept));
     }
 
     /// The id of a link, if it is shown whole.
@@ -257,18 +286,27 @@ impl Search<'_> {
         let shared = row.links.iter().find(|link| self.stored.contains(&link.key));
         let Some(key) = shared.map(|link| link.key) else { return };
         match row.kind {
-            RowKind::Webhook => self.take(row),
+            RowKind::Webhook if self.origins.has(row) => self.take(row),
+            RowKind::Webhook => self.pass_over(row),
+            _ if row.links.iter().any(|link| is_stored(link, StreamNumber::Commands)) => self.pass_over(row),
             RowKind::DeadLetter | RowKind::Fetch => self.candidates.push((row.clone(), key)),
             _ => {}
         }
     }
 
-    /// Whether a row has the id of a command or message of the customer, in the same channel as far as that is known.
+    fn pass_over(&mut self, row: &Row) {
+        let named = row.links.iter().map(|link| link.key).filter(|key| self.stored.contains(key));
+        self.passed_over.extend(named);
+    }
+
+    /// Whether a row has the id of a command or message of the customer, in the same channel as far as that is known, or is of the same
+    /// command.
     fn has_id(&self, row: &Row) -> bool {
+        let is_of_command = row.links.iter().any(|link| is_stored(link, StreamNumber::Commands));
+        if is_of_command && self.origins.has(row) {
+            return true;
+        }
         row.links.iter().any(|link| {
-            if link.kind == IdKind::Stored {
-                return is_stored(link, StreamNumber::Commands) && self.stored.contains(&link.key);
-            }
             let channels = self.ids.get(&link.key).filter(|_| link.kind.is_of_one_message());
             channels.is_some_and(|channels| {
                 row.channel.is_empty() || channels.contains(&row.channel) || channels.contains("")
@@ -298,12 +336,13 @@ impl Search<'_> {
         }
         let mut found = self.found;
         for webhook in self.webhooks.into_values() {
-            let (stream, sequence) = (StreamNumber::Webhooks, webhook.sequence);
-            let message = StoredMessage { stream, sequence, stored_at: None };
-            // With its row, the time is known.
-            found.messages.entry((stream, sequence)).or_insert(message);
+            found.add_unrecorded(StoredMessage {
+                stream: StreamNumber::Webhooks,
+                sequence: webhook.sequence,
+                stored_at: StoredAt::Before(webhook.made_at),
+            });
             if webhook.is_shared {
-                found.shared_webhooks.insert(sequence);
+                found.shared_webhooks.insert(webhook.sequence);
             }
         }
         for file in self.files.into_values() {
@@ -313,15 +352,12 @@ impl Search<'_> {
                 found.files.extend(file.id);
             }
         }
-        let results = self.results;
-        found.commands = self
-            .commands
-            .into_iter()
-            .map(|(command, keys)| {
-                let result_at = keys.iter().find_map(|key| results.get(key)).copied();
-                FoundCommand { result_at, ..command }
-            })
-            .collect();
+        let origins = self.origins;
+        let of_row = |(command, row): (FoundCommand, Arc<Row>)| FoundCommand {
+            result_at: origins.result_at(&row),
+            ..command
+        };
+        found.commands = self.commands.into_iter().map(of_row).collect();
         found
     }
 }

@@ -7,8 +7,8 @@ use bus::erasure::Overwritten;
 use bus::streams::WEBHOOKS;
 use jiff::Timestamp;
 
-use crate::erasure::commands::{Asking, LEDGER_KEPT, Settled};
-use crate::erasure::found::{self, Found, Sought, StoredMessage};
+use crate::erasure::commands::{Asking, CommandPlace, LEDGER_KEPT, Settled};
+use crate::erasure::found::{self, Found, Sought, StoredAt, StoredMessage};
 use crate::erasure::kept::{self, Kept, Letter};
 use crate::erasure::letters;
 use crate::erasure::messages;
@@ -44,7 +44,7 @@ pub(super) struct Run {
     letters: Vec<Letter>,
     settled: Settled,
     /// Messages that are overwritten or gone.
-    over: BTreeSet<(StreamNumber, u64)>,
+    over: BTreeSet<StoredMessage>,
     remains: Vec<Remaining>,
 }
 
@@ -219,17 +219,15 @@ impl Run {
     fn add_letters(&self, found: &mut Found) {
         for letter in &self.letters {
             let stream = StreamNumber::DeadLetters;
-            let message =
-                StoredMessage { stream, sequence: letter.sequence, stored_at: Some(letter.stored_at) };
-            found.messages.entry((stream, letter.sequence)).or_insert(message);
+            let (sequence, stored_at) = (letter.sequence, StoredAt::At(letter.stored_at));
+            found.messages.insert(StoredMessage { stream, sequence, stored_at });
             found.linked.insert(Place {
                 stored_at: letter.stored_at,
                 pointer: crate::row::Pointer { stream, sequence: letter.sequence, part: 0 },
             });
             if let Some(sequence) = letter.webhook {
-                let stream = StreamNumber::Webhooks;
-                let message = StoredMessage { stream, sequence, stored_at: None };
-                found.messages.entry((stream, sequence)).or_insert(message);
+                let (stream, stored_at) = (StreamNumber::Webhooks, StoredAt::Before(letter.stored_at));
+                found.add_unrecorded(StoredMessage { stream, sequence, stored_at });
             }
         }
     }
@@ -237,14 +235,14 @@ impl Run {
     /// Counts what is found: what is erased already and what is left, without messages that their stream has dropped.
     async fn count(&mut self, found: &Found) -> Step<()> {
         let mut counts = self.answer.erased;
-        for (place, message) in &found.messages {
-            if self.over.contains(place) {
+        for message in &found.messages {
+            if self.over.contains(message) {
                 continue;
             }
             if messages::is_stored(&self.tools, message, self.answer.requested_at).await? {
                 *count_of(&mut counts, message.stream) += 1;
             } else {
-                self.over.insert(*place);
+                self.over.insert(*message);
             }
         }
         counts.rows += as_count(found.own.len() + found.linked.len());
@@ -261,9 +259,7 @@ impl Run {
         let asking = Asking { force: self.answer.force, now: Timestamp::now() };
         let asked = self.settled.ask(&self.tools, &found.commands, asking).await;
         self.answer.erased.ledger_entries = self.settled.blanked;
-        for channel in &asked.left_to_age {
-            let what =
-                format!("entries of the ledger of sends of channel {channel}, whose lane has no owner");
+        for what in asked.left_to_age {
             let until = asking.now.checked_add(LEDGER_KEPT).ok();
             if self.remains.iter().all(|known| known.what != what) {
                 self.remains.push(Remaining { what, until });
@@ -272,8 +268,8 @@ impl Run {
         let mut waits_for = asked.waits_for;
         let floors = *self.tools.observed.floors.borrow();
         let mut unread = Vec::new();
-        for (place, message) in &found.messages {
-            if self.over.contains(place) {
+        for message in &found.messages {
+            if self.over.contains(message) {
                 continue;
             }
             if self.may_overwrite(message, floors) {
@@ -296,13 +292,17 @@ impl Run {
         match message.stream {
             StreamNumber::Webhooks => is_below(floors.normalizer),
             StreamNumber::Events => self.answer.force || is_below(floors.aicc),
-            StreamNumber::Commands => self.settled.has(message.sequence),
+            StreamNumber::Commands => match message.stored_at {
+                StoredAt::At(stored_at) => {
+                    self.settled.has(CommandPlace { sequence: message.sequence, stored_at })
+                }
+                StoredAt::Before(_) => false,
+            },
             StreamNumber::DeadLetters => true,
         }
     }
 
     async fn overwrite(&mut self, message: &StoredMessage, floors: Floors) -> Step<()> {
-        let place = (message.stream, message.sequence);
         if messages::overwrite(&self.tools, message).await? == Overwritten::Now {
             *count_of(&mut self.answer.erased, message.stream) += 1;
             let is_unread = floors.aicc.is_none_or(|floor| message.sequence > floor);
@@ -310,7 +310,7 @@ impl Run {
                 name(&mut self.answer.unread_events, format!("EVENTS/{}", message.sequence));
             }
         }
-        self.over.insert(place);
+        self.over.insert(*message);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! [`collect`] finds the rows that belong to an id, [`assemble`] puts them together. Which rows must follow which is left to
 //! [`crate::rules`], how it is shown to [`crate::http`] and to the command line.
 
-mod source;
+pub(crate) mod source;
 mod search;
 mod groups;
 mod order;

@@ -12,10 +12,10 @@ use crate::row::{IdKind, Link, LookupKey, Row, StreamNumber};
 const STORED_FOR: SignedDuration = SignedDuration::from_hours(73);
 /// Largest difference between the clocks of the servers that lead two streams. A message may have been stored this much before its
 /// source by their clocks.
-const SERVERS_DIFFERENCE: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const SERVERS_DIFFERENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The keys of the messages of a stream that a row names: itself, or what it was made from.
-pub(super) fn stored_in(row: &Row, stream: StreamNumber) -> impl Iterator<Item = LookupKey> + '_ {
+pub(crate) fn stored_in(row: &Row, stream: StreamNumber) -> impl Iterator<Item = LookupKey> + '_ {
     row.links.iter().filter(move |link| is_stored_in(link, stream)).map(|link| link.key)
 }
 
@@ -25,7 +25,7 @@ fn is_stored_in(link: &Link, stream: StreamNumber) -> bool {
 }
 
 /// Whether a row was made from the webhook or command of another row.
-pub(super) fn is_made_from(row: &Row, source: &Row) -> bool {
+pub(crate) fn is_made_from(row: &Row, source: &Row) -> bool {
     if row.pointer == source.pointer || row.kind == source.kind {
         return false;
     }

@@ -75,7 +75,7 @@ async fn found(rows: Vec<Row>, before: i64) -> Found {
 }
 
 fn places(found: &Found) -> Vec<(StreamNumber, u64)> {
-    found.messages.keys().copied().collect()
+    found.messages.iter().map(|message| (message.stream, message.sequence)).collect()
 }
 
 #[tokio::test]
@@ -144,4 +144,49 @@ async fn what_comes_later_stays_unless_it_is_of_an_erased_message() {
     ];
     let found = found(rows, 60).await;
     assert_eq!(places(&found), [(StreamNumber::Events, 70), (StreamNumber::Commands, 1)]);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_created_again_has_other_messages_at_its_sequences() {
+    use IdKind::{Command, Message, Stored};
+    let stored = |seconds, row: Row| Row { stored_at: at(seconds), ..row };
+    let rows = vec![
+        // The customer's command 1 of the stream before, and its result.
+        stored(
+            1,
+            event(1, RowKind::Result, &[(Command, "c-1"), (Message, "imc-c-1"), (Stored, "COMMANDS/1")]),
+        ),
+        stored(2, to(ERASED, event(2, RowKind::Report, &[(Command, "c-1"), (Stored, "WEBHOOKS/1")]))),
+        // A stranger's result, at the sequence at which the customer's new command is.
+        stored(3, event(3, RowKind::Result, &[(Command, "c-3"), (Message, "m-3"), (Stored, "COMMANDS/2")])),
+        stored(4, event(4, RowKind::Report, &[(Message, "m-3")])),
+        // The streams are created again. A stranger's message came to the webhook's sequence.
+        stored(900, to(ERASED, command(2, "c-2", FILE))),
+        stored(901, to(OTHER, command(1, "c-4", FILE))),
+        stored(902, row(StreamNumber::Webhooks, 1, RowKind::Webhook, &[])),
+    ];
+    let found = found(rows, 1000).await;
+    let expected = [
+        (StreamNumber::Webhooks, 1),
+        (StreamNumber::Events, 1),
+        (StreamNumber::Events, 2),
+        (StreamNumber::Commands, 2),
+    ];
+    assert_eq!(places(&found), expected);
+    let webhook = found.messages.first().unwrap();
+    assert_eq!(webhook.stored_at, StoredAt::Before(at(2)), "the webhook of the report has no row");
+    assert_eq!(found.commands[0].result_at, None, "the stranger's result is not the command's");
+}
+
+#[tokio::test]
+async fn an_id_that_was_used_again_does_not_answer_a_command() {
+    use IdKind::{Command, Stored};
+    let stored = |seconds, row: Row| Row { stored_at: at(seconds), ..row };
+    let rows = vec![
+        stored(2, event(1, RowKind::Result, &[(Command, "c-1"), (Stored, "COMMANDS/1")])),
+        stored(900, to(ERASED, command(1, "c-1", FILE))),
+    ];
+    let found = found(rows, 1000).await;
+    assert_eq!(places(&found), [(StreamNumber::Events, 1), (StreamNumber::Commands, 1)]);
+    assert_eq!(found.commands[0].result_at, None);
 }
