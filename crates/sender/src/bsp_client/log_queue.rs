@@ -1,7 +1,8 @@
 //! The order of the questions to one message log. Pure.
 //!
-//! Questions about outcomes go first, because the next message to the recipient waits for them. Questions about reports fill up the
-//! requests of the others. Alone, they are asked at a part of the rate, so that a question about an outcome finds the account free.
+//! Questions about outcomes go first, because the next message to the recipient waits for them. Those about reports have requests of
+//! their own, at a part of the rate, so that a question about an outcome finds the account free, and no answer about another message
+//! makes the response to it unreadable.
 
 use std::collections::VecDeque;
 
@@ -27,7 +28,7 @@ pub(super) trait Question {
 pub(super) struct LogQueue<Q> {
     outcomes: VecDeque<Q>,
     reports: VecDeque<Q>,
-    /// When a request for reports alone may be made.
+    /// When a request for reports may be made.
     reports_at: Instant,
 }
 
@@ -62,14 +63,14 @@ impl<Q: Question> LogQueue<Q> {
         self.outcomes.front().or(self.reports.front())
     }
 
-    /// Takes the questions of the next request.
+    /// Takes the questions of the next request, which are of one urgency.
     pub(super) fn take(&mut self, count_max: usize) -> Vec<Q> {
-        let outcomes = self.outcomes.len().min(count_max);
-        let reports = self.reports.len().min(count_max - outcomes);
-        self.outcomes.drain(..outcomes).chain(self.reports.drain(..reports)).collect()
+        let questions = if self.outcomes.is_empty() { &mut self.reports } else { &mut self.outcomes };
+        let count = questions.len().min(count_max);
+        questions.drain(..count).collect()
     }
 
-    /// Makes no request for reports alone until then.
+    /// Makes no request for reports until then.
     pub(super) fn rest_reports(&mut self, until: Instant) {
         self.reports_at = until;
     }
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_go_first_and_reports_fill_up_their_requests() {
+    fn outcomes_go_first_and_share_no_request_with_reports() {
         let now = Instant::now();
         let mut queue = LogQueue::new(now);
         for number in 0..4 {
@@ -116,13 +117,14 @@ mod tests {
             queue.push(asked(number, Urgency::Outcome));
         }
         assert_eq!(queue.first().unwrap().number, 10);
-        assert_eq!(numbers(&queue.take(3)), [10, 11, 0]);
-        assert_eq!(numbers(&queue.take(3)), [1, 2, 3]);
+        assert_eq!(numbers(&queue.take(3)), [10, 11]);
+        assert_eq!(numbers(&queue.take(3)), [0, 1, 2]);
+        assert_eq!(numbers(&queue.take(3)), [3]);
         assert_eq!((queue.next_at(now), queue.first()), (None, None));
     }
 
     #[test]
-    fn reports_alone_wait_and_outcomes_do_not() {
+    fn reports_wait_and_outcomes_do_not() {
         let now = Instant::now();
         let later = now + Duration::from_secs(2);
         let mut queue = LogQueue::new(now);

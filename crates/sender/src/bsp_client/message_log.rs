@@ -20,11 +20,13 @@ use crate::metrics::SenderMetrics;
 
 /// Timeout of one request to the message log.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// The same of a request for reports: a question about an outcome that comes meanwhile waits for it.
+const REPORTS_CALL_LIMIT: Duration = Duration::from_secs(3);
 /// Pause after the message log limited the rate without saying for how long.
 const LIMITED_PAUSE: Duration = Duration::from_secs(10);
 /// Time without a query after which a task ends.
 const IDLE: Duration = Duration::from_secs(60);
-/// Share of the rate that requests for reports alone may use: one of this many requests.
+/// Share of the rate that requests for reports may use: one of this many requests.
 const REPORTS_SHARE: u32 = 4;
 
 /// Why a request shows nothing.
@@ -140,12 +142,17 @@ impl MessageLog {
             let Some(first) = waiting.first().filter(|_| is_due) else { continue };
             let (account, urgency) = (Arc::clone(&first.account), first.urgency());
             let batch = waiting.take(account.sending.lookup_ids_max());
-            let wait = self.send_batch(&account, batch).await;
+            let wait = self.send_batch(&account, batch).await.unwrap_or_default();
             let interval = account.sending.lookup_interval() * (self.replicas_of)(&name).max(1);
-            if urgency == Urgency::Report {
-                waiting.rest_reports(Instant::now() + interval * REPORTS_SHARE);
-            }
-            tokio::time::sleep(wait.unwrap_or_default().max(interval)).await;
+            let pause = match urgency {
+                Urgency::Outcome => wait.max(interval),
+                // Only questions about reports wait for as long as the log asked for.
+                Urgency::Report => {
+                    waiting.rest_reports(Instant::now() + wait.max(interval * REPORTS_SHARE));
+                    interval
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
         // Closed first: a query that comes later finds no queue and creates another.
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +194,8 @@ impl MessageLog {
         let ids = ids_of(batch);
         let Ok(authorization) = account.authorization().await else { return BatchResult::NO_RESPONSE };
         let url = format!("{}{}", account.details.base_url, account.sending.lookup_path(&ids));
-        let deadline = Instant::now() + CALL_LIMIT;
+        let is_urgent = batch.iter().any(|question| question.urgency() == Urgency::Outcome);
+        let deadline = Instant::now() + if is_urgent { CALL_LIMIT } else { REPORTS_CALL_LIMIT };
         let Ok(log) = call::query_log(&self.client, url, authorization, deadline).await else {
             return BatchResult::NO_RESPONSE;
         };
