@@ -125,6 +125,23 @@ async fn following_begins_where_it_is_told_and_leaves_no_consumer_behind() {
     assert_eq!(stream.secured.refusals(), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_created_again_is_noticed_at_its_end() {
+    let mut stream = Stream::start().await;
+    stream.store(5).await;
+    let mut followed = stream.follow(FollowOptions::default());
+    take(&mut followed, 1..=5).await;
+    assert!(followed.next_or_end().await.unwrap().is_none() && !followed.has_gone_back());
+    stream.operator.delete_stream(EVENTS.name).await.unwrap();
+    stream.secured.cli("provisioner", &["streams", "apply"]).await;
+    stream.store(2).await;
+    let end =
+        async { while !matches!(followed.next_or_end().await, Ok(None)) || !followed.has_gone_back() {} };
+    tokio::time::timeout(3 * TIMEOUT, end)
+        .await
+        .expect("the reader notices that the stream ends before what it has read");
+}
+
 /// As user `sender`, which reads two kinds of events of its channels, and no other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_reads_the_reports_of_one_channel_and_no_message_of_a_customer() {

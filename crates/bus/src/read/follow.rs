@@ -161,4 +161,10 @@ impl Followed {
     pub fn passed(&self) -> u64 {
         self.passed
     }
+
+    /// Whether the stream ended before a message that was returned when [`Self::next_or_end`] returned `None` now: it was created again, and
+    /// its messages up to that sequence are not read. One that has more messages by then looks as if it went on.
+    pub fn has_gone_back(&self) -> bool {
+        self.passed + 1 < self.options.next_sequence
+    }
 }

@@ -23,7 +23,7 @@ pub(super) enum Answer {
 
 /// The answer about one message.
 pub(super) struct Answered {
-    pub(super) message_id: String,
+    pub(super) question: Question,
     pub(super) answer: Answer,
 }
 
@@ -34,27 +34,25 @@ pub(super) async fn ask(lane: LaneContext, questions: Vec<Question>) -> Vec<Answ
     for question in questions {
         match ledger_says_accepted(&lane, &question).await {
             Some(true) => accepted.push(question),
-            Some(false) => {
-                answered.push(Answered { message_id: question.message_id, answer: Answer::NotAccepted });
-            }
-            None => answered.push(Answered { message_id: question.message_id, answer: Answer::Failed }),
+            Some(false) => answered.push(Answered { question, answer: Answer::NotAccepted }),
+            None => answered.push(Answered { question, answer: Answer::Failed }),
         }
     }
     let log = &lane.shared.message_log;
-    let asked = accepted.into_iter().map(async |Question { message_id, .. }| {
-        let answer = match log.query_report(&lane.account, &message_id).await {
+    let asked = accepted.into_iter().map(async |question: Question| {
+        let answer = match log.query_report(&lane.account, &question.message_id).await {
             ReportLookup::Found(report) => Answer::Found(report),
             ReportLookup::NotFound => Answer::NotFound,
             ReportLookup::Failed => Answer::Failed,
         };
-        Answered { message_id, answer }
+        Answered { question, answer }
     });
     answered.extend(join_all(asked).await);
     answered
 }
 
 /// Whether the ledger says that the message was accepted; `None` if the ledger did not answer.
-async fn ledger_says_accepted(lane: &LaneContext, question: &Question) -> Option<bool> {
+pub(super) async fn ledger_says_accepted(lane: &LaneContext, question: &Question) -> Option<bool> {
     let key = LedgerKey::new(&lane.account.channel, &question.command);
     let entry = lane.shared.bus.ledger_read(&key).await.ok()?;
     Some(entry.and_then(|entry| Record::from_bytes(&entry.value)).is_some_and(|record| is_accepted(&record)))

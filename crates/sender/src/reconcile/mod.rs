@@ -22,7 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::context::LaneContext;
 use crate::reconcile::asking::{Answer, Answered};
 use crate::reconcile::reading::{Read, Reading};
-use crate::reconcile::unreported::{AGE_MAX, Unreported};
+use crate::reconcile::unreported::{AGE_MAX, Question, Unreported};
 
 /// Interval of checking which messages are due.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,18 +49,25 @@ pub(crate) async fn run(lane: LaneContext) {
     }
 }
 
+/// What became of an attempt to publish what the log says.
+enum Published {
+    Yes,
+    /// The ledger does not say any more that the message was accepted.
+    NotAccepted,
+    /// The bus is unreachable, or the lane may be lost.
+    Later,
+}
+
 impl Reconciler {
     async fn work(&mut self) {
-        let since =
-            Timestamp::now().saturating_sub(AGE_MAX).expect("a signed duration has no calendar units");
-        let mut reading = Reading::start(&self.lane, since);
+        let mut reading = self.begin();
         let mut checks = interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 read = reading.next() => match read {
                     Some(read) => self.read(&read),
-                    None => return,
+                    None => reading = self.begin(),
                 },
                 Some(answered) = self.asking.join_next(), if !self.asking.is_empty() => {
                     self.finish(answered.unwrap_or_default()).await;
@@ -74,6 +81,13 @@ impl Reconciler {
                 }
             }
         }
+    }
+
+    /// Starts to read the events about messages that are young enough to be asked about.
+    fn begin(&self) -> Reading {
+        let since =
+            Timestamp::now().saturating_sub(AGE_MAX).expect("a signed duration has no calendar units");
+        Reading::start(&self.lane, since)
     }
 
     fn read(&mut self, read: &Read) {
@@ -111,25 +125,51 @@ impl Reconciler {
         }
     }
 
-    /// Publishes what the log says, except about messages whose report came in the meantime.
+    /// Publishes what the log says, except about messages whose report came in the meantime. While nothing can be published, the others
+    /// wait too.
     async fn finish(&mut self, answered: Vec<Answered>) {
-        for Answered { message_id, answer } in answered {
+        let mut is_failing = false;
+        for Answered { question, answer } in answered {
             let now = Timestamp::now();
             let retry_at = now.saturating_add(RETRY_PAUSE).expect("a signed duration has no calendar units");
+            let message_id = &question.message_id;
             match answer {
-                Answer::NotAccepted => self.unreported.remove(&message_id),
-                Answer::Failed => self.unreported.postpone(&message_id, retry_at),
-                Answer::NotFound => self.unreported.answered(&message_id, now),
-                Answer::Found(report) => {
-                    let is_news = self.unreported.is_news(&report);
-                    if is_news && !publish::report(&self.lane, &report).await {
-                        self.unreported.postpone(&message_id, retry_at);
-                        continue;
+                Answer::NotAccepted => self.unreported.remove(message_id),
+                Answer::Failed => self.unreported.postpone(message_id, retry_at),
+                Answer::NotFound => self.unreported.answered(message_id, now),
+                Answer::Found(report) if self.unreported.is_news(&report) => {
+                    let published =
+                        if is_failing { Published::Later } else { self.publish(&question, &report).await };
+                    match published {
+                        Published::Yes => self.known(&report, now),
+                        Published::NotAccepted => self.unreported.remove(message_id),
+                        Published::Later => {
+                            is_failing = true;
+                            self.unreported.postpone(message_id, retry_at);
+                        }
                     }
-                    self.unreported.published(&report);
-                    self.unreported.answered(&message_id, now);
                 }
+                Answer::Found(report) => self.known(&report, now),
             }
         }
+    }
+
+    /// Publishes what the log says about a message, if the lane is still this process's and the message was not erased meanwhile.
+    async fn publish(&self, question: &Question, report: &ReportEvent) -> Published {
+        match asking::ledger_says_accepted(&self.lane, question).await {
+            Some(true) => {}
+            Some(false) => return Published::NotAccepted,
+            None => return Published::Later,
+        }
+        if self.lane.lease.is_valid() && publish::report(&self.lane, report).await {
+            Published::Yes
+        } else {
+            Published::Later
+        }
+    }
+
+    fn known(&mut self, report: &ReportEvent, now: Timestamp) {
+        self.unreported.published(report);
+        self.unreported.answered(&report.message_id, now);
     }
 }

@@ -65,7 +65,7 @@ impl Reading {
         Self { results, reports, _readers: readers }
     }
 
-    /// Returns the next event; `None` if a reader has ended. It can be canceled.
+    /// Returns the next event; `None` if EVENTS was created again, so that its events have to be read from the start. It can be canceled.
     pub(super) async fn next(&mut self) -> Option<Read> {
         loop {
             let (results, reports) = (&mut self.results, &mut self.reports);
@@ -113,11 +113,14 @@ impl Source {
     }
 }
 
-/// Reads one subject until the other side is gone. `None` says that the end of the stream was reached.
+/// Reads one subject until the other side is gone or the stream was created again. `None` says that the end of the stream was reached.
 async fn read(mut followed: Followed, messages: mpsc::Sender<Option<ReadMessage>>) {
     loop {
         match followed.next_or_end().await {
             Ok(read) => {
+                if read.is_none() && followed.has_gone_back() {
+                    return;
+                }
                 if messages.send(read).await.is_err() {
                     return;
                 }

@@ -27,6 +27,10 @@ pub(super) struct Unreported {
     open: HashMap<String, Open>,
     /// Messages with a report, and when it was stored.
     reported: HashMap<String, Timestamp>,
+    /// When the newest event was stored that was read. What is read of the past is older than the clock by up to a day.
+    newest: Timestamp,
+    /// That time, when `reported` was looked through last.
+    forgotten_at: Timestamp,
     /// Messages that were not kept since the last call of [`Unreported::take_left_out`].
     left_out: u64,
 }
@@ -49,11 +53,19 @@ pub(super) struct Question {
 
 impl Unreported {
     pub(super) fn new(ask_after: SignedDuration) -> Self {
-        Self { ask_after, open: HashMap::new(), reported: HashMap::new(), left_out: 0 }
+        Self {
+            ask_after,
+            open: HashMap::new(),
+            reported: HashMap::new(),
+            newest: Timestamp::MIN,
+            forgotten_at: Timestamp::MIN,
+            left_out: 0,
+        }
     }
 
     /// Adds the message of a result, if it was accepted and no report about it came.
     pub(super) fn accepted(&mut self, result: &SendResult, stored_at: Timestamp) {
+        self.advance(stored_at);
         if result.outcome() != SendOutcome::Accepted || self.reported.contains_key(&result.message_id) {
             return;
         }
@@ -71,6 +83,7 @@ impl Unreported {
 
     /// Removes the message of a report. What was read from the log before removes it only if it is final.
     pub(super) fn reported(&mut self, report: &ReportEvent, stored_at: Timestamp) {
+        self.advance(stored_at);
         let is_reconciled = report.source.is_some_and(|source| source.reconciled);
         if is_reconciled && !is_final(report.status()) {
             self.published(report);
@@ -132,7 +145,16 @@ impl Unreported {
     /// Removes what is too old.
     pub(super) fn expire(&mut self, now: Timestamp) {
         self.open.retain(|_, open| now.duration_since(open.accepted_at) <= AGE_MAX);
-        self.reported.retain(|_, stored_at| now.duration_since(*stored_at) <= REPORTED_KEPT);
+    }
+
+    /// Notes that an event was read, and forgets the reports whose results cannot come after it.
+    fn advance(&mut self, stored_at: Timestamp) {
+        self.newest = self.newest.max(stored_at);
+        let newest = self.newest;
+        if newest.duration_since(self.forgotten_at) > REPORTED_KEPT {
+            self.forgotten_at = newest;
+            self.reported.retain(|_, stored_at| newest.duration_since(*stored_at) <= REPORTED_KEPT);
+        }
     }
 
     /// Returns how many messages were not kept since the last call, because there were too many.
@@ -221,6 +243,18 @@ mod tests {
         unreported.accepted(&result("c", 1), at(1));
         unreported.accepted(&SendResult { outcome: SendOutcome::Unknown.into(), ..result("d", 1) }, at(1));
         assert_eq!(due(&unreported, 60), ["imc-c"]);
+    }
+
+    #[test]
+    fn a_report_before_its_result_ends_the_questions_also_when_the_past_is_read() {
+        let mut unreported = Unreported::new(AFTER);
+        unreported.reported(&report("a", ReportStatus::Delivered, false), at(0));
+        // Hours later by the clock, between two events that were stored at the same time.
+        unreported.expire(at(600));
+        unreported.accepted(&result("a", 0), at(0));
+        assert!(due(&unreported, 600).is_empty());
+        unreported.accepted(&result("b", 5), at(5));
+        assert!(unreported.reported.is_empty(), "it is not kept for long");
     }
 
     #[test]
