@@ -330,7 +330,7 @@ impl Search<'_> {
         for (row, key) in std::mem::take(&mut self.candidates) {
             let is_shared_webhook = self.webhooks.get(&key).is_some_and(|webhook| webhook.is_shared);
             let is_shared_file = self.files.get(&key).is_some_and(|file| file.is_shared);
-            if !is_shared_webhook && !is_shared_file {
+            if !is_shared_webhook && !is_shared_file && self.origins.may_have(&row) {
                 self.take(&row);
             }
         }

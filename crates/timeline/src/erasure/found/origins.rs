@@ -32,6 +32,12 @@ impl Origins {
         named.into_iter().any(|of| is_of(row, of) || is_of(of, row))
     }
 
+    /// Whether a row may be of the same webhook as one of the customer's: it was made from it, or no row says when that webhook was stored.
+    pub(super) fn may_have(&self, row: &Row) -> bool {
+        let named = names(row).filter_map(|key| self.0.get(&key)).flatten();
+        self.has(row) || named.into_iter().all(|of| of.kind != RowKind::Webhook)
+    }
+
     /// When the first result of a command was stored.
     pub(super) fn result_at(&self, command: &Row) -> Option<Timestamp> {
         let named = names(command).filter_map(|key| self.0.get(&key)).flatten();

@@ -190,3 +190,26 @@ async fn an_id_that_was_used_again_does_not_answer_a_command() {
     assert_eq!(places(&found), [(StreamNumber::Events, 1), (StreamNumber::Commands, 1)]);
     assert_eq!(found.commands[0].result_at, None);
 }
+
+#[tokio::test]
+async fn a_dead_letter_of_an_earlier_webhook_at_the_same_sequence_stays() {
+    let stored = |seconds, row: Row| Row { stored_at: at(seconds), ..row };
+    let letter = |sequence| {
+        row(StreamNumber::DeadLetters, sequence, RowKind::DeadLetter, &[(IdKind::Stored, "WEBHOOKS/1")])
+    };
+    let rows = vec![
+        stored(1, letter(1)),
+        stored(900, row(StreamNumber::Webhooks, 1, RowKind::Webhook, &[])),
+        stored(
+            901,
+            to(
+                ERASED,
+                event(1, RowKind::Message, &[(IdKind::Message, "m-1"), (IdKind::Stored, "WEBHOOKS/1")]),
+            ),
+        ),
+        stored(902, letter(2)),
+    ];
+    let found = found(rows, 1000).await;
+    let expected = [(StreamNumber::Webhooks, 1), (StreamNumber::Events, 1), (StreamNumber::DeadLetters, 2)];
+    assert_eq!(places(&found), expected);
+}
