@@ -24,7 +24,7 @@ const WAMID: &str = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABIYFDNBQUI=";
 struct Stage {
     outbound: Outbound,
     ingress: RunningIngress,
-    normalizer: RunningNormalizer,
+    normalizer: Option<RunningNormalizer>,
     timeline: RunningTimeline,
     store: tempfile::TempDir,
     redis_url: String,
@@ -43,7 +43,7 @@ async fn stage() -> Stage {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let url = format!("http://{}", ingress.address);
-    let normalizer = installation.normalizer().await;
+    let normalizer = Some(installation.normalizer().await);
     let outbound = Outbound::on(installation, &[100], Some(&url)).await;
     let (store, redis_url) = (store_folder(), outbound.redis.url());
     let timeline = timeline(&outbound, &store, &redis_url).await;
@@ -266,7 +266,7 @@ async fn nothing_of_an_erased_number_is_left_in_stores_streams_redis_and_logs() 
     for personal in ["49151123", "HBgNNDkx", "Seeded", "words of the customer"] {
         assert!(!logs.contains(personal), "{personal} in {logs}");
     }
-    stage.normalizer.stop().await;
+    stage.normalizer.take().unwrap().stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,6 +300,26 @@ async fn undecided_commands_are_answered_before_they_are_erased() {
         assert_eq!(stage.outbound.received(erased), 0, "{erased} was sent");
     }
     sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_is_interrupted_before_it_begins_says_so() {
+    let mut stage = stage().await;
+    stage.normalizer.take().unwrap().stop().await;
+    // It waits until the normalizer has processed this one.
+    stage.write(ERASED, WAMID, TEXT).await;
+    let id = stage.start(ERASED, false).await;
+    stage.timeline.program.kill().await;
+    let logs = stage.timeline.program.rest().await;
+    assert!(!logs.contains(ERASED), "{logs}");
+    stage.timeline = timeline(&stage.outbound, &stage.store, &stage.redis_url).await;
+    let state = stage.state(&id).await;
+    assert_eq!(state["step"], "interrupted", "{state:#}");
+    assert!(state["error"].as_str().unwrap().contains("ask for it again"), "{state:#}");
+    let again = stage.start(ERASED, true).await;
+    stage.normalizer = Some(stage.outbound.installation.normalizer().await);
+    assert!(stage.done(&again).await["erased"]["webhooks"].as_u64().unwrap() >= 1);
+    stage.normalizer.take().unwrap().stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

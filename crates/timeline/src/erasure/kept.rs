@@ -34,8 +34,9 @@ pub(super) struct Kept {
     pub(super) answer: ErasureAnswer,
     /// The hash of the number, in hexadecimal digits.
     pub(super) recipient: String,
-    /// Rows of the customer that were stored before this time are erased.
-    pub(super) before: Timestamp,
+    /// Rows of the customer that were stored before this time are erased; `None` if nothing is erased yet and the dead letters are not
+    /// searched, for which the number is needed.
+    pub(super) before: Option<Timestamp>,
     /// Dead letters in which the number was found.
     pub(super) letters: Vec<Letter>,
     /// The entry of the audit log.

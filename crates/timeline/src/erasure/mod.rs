@@ -99,6 +99,8 @@ pub(crate) enum NotStarted {
     Busy(String),
     /// The system gives no random bytes.
     NoRandom,
+    /// It cannot be written to the folder of the timeline, for this reason.
+    NotKept(String),
 }
 
 /// The erasures of this process. Clones share them.
@@ -118,6 +120,16 @@ impl Erasures {
     pub fn resume(&self) {
         match kept::read(&self.tools.folder) {
             Ok(None) => {}
+            // It is shown until another one is asked for.
+            Ok(Some(kept)) if kept.before.is_none() => {
+                let answer = kept.answer.interrupted();
+                tracing::warn!(
+                    function = "timeline",
+                    "erasure {} was interrupted before anything was erased, ask for it again",
+                    answer.id
+                );
+                self.keep(answer);
+            }
             Ok(Some(kept)) => {
                 tracing::info!(function = "timeline", "goes on with erasure {}", kept.answer.id);
                 self.keep(kept.answer.clone());
@@ -146,7 +158,12 @@ impl Erasures {
             answer
         };
         let recipient: RecipientKey = self.tools.keys.recipient(&request.number);
-        self.spawn(run::Run::new(self.tools.clone(), answer.clone(), request, recipient));
+        let run = run::Run::new(self.tools.clone(), answer.clone(), request, recipient);
+        if let Err(error) = run.keep_asked() {
+            self.answers().retain(|known| known.id != answer.id);
+            return Err(NotStarted::NotKept(error.to_string()));
+        }
+        self.spawn(run);
         Ok(answer)
     }
 

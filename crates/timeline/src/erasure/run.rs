@@ -98,7 +98,7 @@ impl Run {
             number: None,
             is_begun: true,
             entry,
-            before: Some(kept.before),
+            before: kept.before,
             letters: kept.letters,
             settled,
             over: BTreeSet::new(),
@@ -149,7 +149,7 @@ impl Run {
             self.answer.step = ErasureStep::Erasing;
             show(&self.answer);
             let is_whole = self.erase(&found, read_until).await?;
-            self.keep(before)?;
+            self.keep(Some(before))?;
             if !is_whole {
                 return Ok(());
             }
@@ -199,10 +199,15 @@ impl Run {
         let details = format!("erasure {} begins", self.answer.id);
         self.tools.store.record(AuditEntry { details, ..self.entry.clone() }).await?;
         self.is_begun = true;
-        self.keep(before)
+        Ok(self.keep(Some(before))?)
     }
 
-    fn keep(&self, before: Timestamp) -> Step<()> {
+    /// Writes for the next start that it was asked for. Nothing is kept of one that only counts.
+    pub(super) fn keep_asked(&self) -> std::io::Result<()> {
+        if self.answer.dry_run { Ok(()) } else { self.keep(None) }
+    }
+
+    fn keep(&self, before: Option<Timestamp>) -> std::io::Result<()> {
         let kept = Kept {
             answer: self.answer.clone(),
             recipient: hex::encode(self.recipient.0),
@@ -212,7 +217,7 @@ impl Run {
             address: self.entry.address.clone(),
             reason: self.entry.reason.clone(),
         };
-        Ok(kept::write(&self.tools.folder, &kept)?)
+        kept::write(&self.tools.folder, &kept)
     }
 
     /// Adds the dead letters in which the number is, and their webhooks.

@@ -21,12 +21,14 @@ pub enum ErasureStep {
     Erasing,
     /// It is over. For a dry run: everything is counted.
     Done,
+    /// The timeline was stopped before anything was erased. It has to be asked for again.
+    Interrupted,
 }
 
 impl ErasureStep {
     /// Whether nothing follows.
     pub fn is_over(self) -> bool {
-        self == Self::Done
+        matches!(self, Self::Done | Self::Interrupted)
     }
 }
 
@@ -119,6 +121,18 @@ impl ErasureAnswer {
             remains: Vec::new(),
             error: None,
             ended_at: None,
+        }
+    }
+
+    /// The same after a stop of the timeline before anything was erased.
+    pub(super) fn interrupted(self) -> Self {
+        Self {
+            step: ErasureStep::Interrupted,
+            waits_for: Vec::new(),
+            error: Some(
+                "the timeline was stopped before anything was erased, and does not keep the number: ask for it again".to_owned(),
+            ),
+            ..self
         }
     }
 

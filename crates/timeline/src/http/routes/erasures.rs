@@ -80,6 +80,9 @@ pub(in crate::http) async fn create(
         NotStarted::Busy(id) => Refusal::Busy(format!(
             "one erasure runs at a time, and {id} is running; GET /v1/erasures/{id} says how far it is"
         )),
+        NotStarted::NotKept(error) => Refusal::Unavailable(format!(
+            "the erasure cannot be written to the folder of the timeline, and was not started: {error}"
+        )),
         NotStarted::NoRandom => Refusal::Unavailable("the system gives no random bytes".to_owned()),
     })?;
     let location = HeaderValue::from_str(&format!("/v1/erasures/{}", answer.id))
