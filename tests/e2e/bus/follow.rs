@@ -4,12 +4,12 @@
 use async_nats::jetstream;
 use bsp::ChannelId;
 use bus::read::follow::{FollowOptions, Followed, follow, follow_subject};
-use bus::streams::EVENTS;
-use bus::{Bus, EventKind, Headers, Subject, headers};
+use bus::streams::{EVENTS, StreamSettings};
+use bus::{Bus, EventKind, Headers, Subject, headers, provision};
 use futures_util::TryStreamExt;
 
 use crate::harness::secured::Secured;
-use crate::harness::{TIMEOUT, eventually, within};
+use crate::harness::{Installation, TIMEOUT, eventually, within};
 
 /// Size of a message. [`COUNT`] of them are several times what the server sends ahead at first.
 const PAYLOAD_BYTES: usize = 8_000;
@@ -127,19 +127,28 @@ async fn following_begins_where_it_is_told_and_leaves_no_consumer_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_created_again_is_noticed_at_its_end() {
-    let mut stream = Stream::start().await;
-    stream.store(5).await;
-    let mut followed = stream.follow(FollowOptions::default());
-    take(&mut followed, 1..=5).await;
+    let installation = Installation::start().await;
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    let subject = Subject::Event(EventKind::Report, bsp, ChannelId::parse("channel-0").unwrap());
+    let store = async |id: &str| {
+        let headers = || Headers::new().with(headers::MESSAGE_ID, id);
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        installation.bus.store(&subject, headers, &b"x".to_vec().into(), deadline).await.unwrap();
+    };
+    for id in ["1", "2", "3"] {
+        store(id).await;
+    }
+    let mut followed = follow(&installation.bus, &EVENTS, FollowOptions::default());
+    take(&mut followed, 1..=3).await;
     assert!(followed.next_or_end().await.unwrap().is_none() && !followed.has_gone_back());
-    stream.operator.delete_stream(EVENTS.name).await.unwrap();
-    stream.secured.cli("provisioner", &["streams", "apply"]).await;
-    stream.store(2).await;
-    let end =
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    let client = jetstream::new(client);
+    client.delete_stream(EVENTS.name).await.unwrap();
+    provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
+    client.publish(subject.to_text(), "x".into()).await.unwrap().await.unwrap();
+    let notice =
         async { while !matches!(followed.next_or_end().await, Ok(None)) || !followed.has_gone_back() {} };
-    tokio::time::timeout(3 * TIMEOUT, end)
-        .await
-        .expect("the reader notices that the stream ends before what it has read");
+    tokio::time::timeout(3 * TIMEOUT, notice).await.expect("the stream ends before what was read");
 }
 
 /// As user `sender`, which reads two kinds of events of its channels, and no other.

@@ -28,7 +28,7 @@ pub(super) fn form(life: &LifeAnswer) -> Markup {
     let id = format!("reason-{}", pointer.replace('/', "-"));
     html! {
         @if may {
-            form class="filters unmask" method="post" action="/unmask" aria-label="Show numbers and texts" {
+            form class="filters unmask" method="post" action="/unmask" aria-label={ "Show numbers and texts of " (pointer) } {
                 input type="hidden" name="id" value=(pointer);
                 label for=(id) { "Reason, for the audit log"
                     input id=(id) name="reason" required minlength="3" maxlength=(REASON_CHARS_MAX) autocomplete="off" placeholder="Ticket 4711";
