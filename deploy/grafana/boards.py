@@ -177,10 +177,12 @@ def details():
               [(f"topk(10, max by (channel) (imchannel_ingress_channel_body_memory_bytes{{{CHANNEL}}}))", "{{channel}}")],
               "Memory of a channel's bodies on one instance. Above its share (default a quarter) ingress answers the channel's next webhooks 503."),
         lines("Connections", "short", [("sum by (job, instance) (imchannel_ingress_connections)", "{{job}} {{instance}}"),
-                                       ("sum by (job, instance) (imchannel_media_connections)", "{{job}} {{instance}}")],
+                                       ("sum by (job, instance) (imchannel_media_connections)", "{{job}} {{instance}}"),
+                                       ("sum by (job, instance) (imchannel_timeline_connections)", "{{job}} {{instance}}")],
               "Open connections of the public ports. Above IMCHANNEL_CONNECTIONS_MAX (default 4096) each new one closes the one that was idle for longest."),
         lines("Callers limited", "reqps", [(rate("job, limit", "imchannel_ingress_limited_total"), "{{job}} {{limit}}"),
-                                           (rate("job, limit", "imchannel_media_limited_total"), "{{job}} {{limit}}")],
+                                           (rate("job, limit", "imchannel_media_limited_total"), "{{job}} {{limit}}"),
+                                           (rate("job, limit", "imchannel_timeline_limited_total"), "{{job}} {{limit}}")],
               "Connections, requests and failed credentials beyond the limit of one address, and idle connections that were closed for new ones."),
         width=8)
 
