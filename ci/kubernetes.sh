@@ -43,7 +43,7 @@ for file in credential.key media.token timeline.tokens timeline.url timeline.key
   redis/{media,sender,eraser,provisioner,operator}.password nats/{ingress,normalizer,sender,media,timeline,eraser,aicc,provisioner,operator}.nk; do
   printf 'not a secret\n' >"$secrets/$file"
 done
-printf 'NATS_%s_NKEY=U\n' INGRESS NORMALIZER SENDER MEDIA TIMELINE AICC PROVISIONER OPERATOR >"$secrets/nats/users.env"
+printf 'NATS_%s_NKEY=U\n' INGRESS NORMALIZER SENDER MEDIA TIMELINE ERASER AICC PROVISIONER OPERATOR >"$secrets/nats/users.env"
 if [ -d deploy/compose/example ]; then
   while IFS= read -r file; do
     [ -f "deploy/compose/example/$file" ] || fail "secrets.sh and deploy/compose/example differ about $file"

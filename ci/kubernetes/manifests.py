@@ -43,7 +43,7 @@ LEAVES_MAY = {
     "dev": {("sender", "internet", 443)},
 }
 LEAVES_MAY["everything"] = (LEAVES_MAY["production"] | {(who, "telemetry", 4318) for who in SERVICES}
-                            | {("doctor", "internet", 443), ("doctor", "redis", 6379), ("timeline", "postgres", 5432)})
+                            | {("doctor", "internet", 443), ("doctor", "redis", 6379), ("timeline", "postgres", 5432), ("timeline", "redis", 6379)})
 # What is outside and in no namespace, by its port.
 OUTSIDE = {6379: "redis", 5432: "postgres"}
 

@@ -16,7 +16,7 @@ import jsonschema
 import yaml
 from manifests import CHART_POD, KUBERNETES, SCHEMAS, Manifests, by_schema, pods_are_locked_down
 
-USERS = ["INGRESS", "NORMALIZER", "SENDER", "MEDIA", "TIMELINE", "AICC", "PROVISIONER", "OPERATOR"]
+USERS = ["INGRESS", "NORMALIZER", "SENDER", "MEDIA", "TIMELINE", "ERASER", "AICC", "PROVISIONER", "OPERATOR"]
 
 
 def overlay(below, above):

@@ -31,8 +31,9 @@ secret normalizer-secrets nats.nk="$from/nats/normalizer.nk"
 secret sender-secrets nats.nk="$from/nats/sender.nk" redis.password="$from/redis/sender.password"
 secret media-secrets nats.nk="$from/nats/media.nk" redis.password="$from/redis/media.password" \
   media.token="$from/media.token"
-secret timeline-secrets nats.nk="$from/nats/timeline.nk" timeline.tokens="$from/timeline.tokens" \
-  eraser.nk="$from/nats/eraser.nk" eraser.password="$from/redis/eraser.password"
+secret timeline-secrets nats.nk="$from/nats/timeline.nk" timeline.tokens="$from/timeline.tokens"
+# Only components/timeline-erasure reads this one.
+secret timeline-eraser eraser.nk="$from/nats/eraser.nk" eraser.password="$from/redis/eraser.password"
 # Only components/timeline-postgres reads this one: the database, and the key of the ids that all its timelines have.
 if [ -f "$from/timeline.url" ]; then
   secret timeline-postgres timeline.url="$from/timeline.url" timeline.key="$from/timeline.key"
