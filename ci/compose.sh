@@ -201,7 +201,7 @@ import json, sys
 
 service = json.load(open(sys.argv[1], encoding="utf-8"))["services"]["timeline"]
 secrets = {secret["source"] for secret in service["secrets"]}
-assert secrets == {"nats-timeline", "timeline-tokens", "timeline-url", "timeline-key"}, secrets
+assert secrets == {"nats-timeline", "timeline-tokens", "timeline-url", "timeline-key", "nats-eraser", "redis-eraser"}, secrets
 assert set(service["networks"]) == {"back", "console", "database"}, service["networks"]
 assert service["environment"]["IMCHANNEL_TIMELINE_URL_FILE"] == "/run/secrets/timeline-url"
 PYTHON

@@ -146,7 +146,9 @@ speaks_https() {
   mkdir /etc/imchannel/tls /etc/systemd/system/imchannel-ingress.service.d
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
     -keyout /etc/imchannel/tls/server.key -out /etc/imchannel/tls/server.pem 2>/dev/null
-  awk '/^```ini$/ {inside = 1; next} /^```$/ {inside = 0} inside' /src/deploy/systemd/README.md >"$drop_in"
+  # Of the drop-ins that the README prints, the one with the certificate.
+  awk '/^```ini$/ {block = ""; inside = 1; next} /^```$/ && inside {inside = 0; if (block ~ /TLS_CERTIFICATE/) printf "%s", block} inside {block = block $0 "\n"}' \
+    /src/deploy/systemd/README.md >"$drop_in"
   systemctl daemon-reload
   systemctl restart imchannel-ingress
   until_true health ingress
