@@ -1,3 +1,5 @@
+//! What belongs to a customer, and what of other customers does not.
+
 use jiff::SignedDuration;
 
 use super::*;
