@@ -1,4 +1,4 @@
-//! What the paths of the JSON interface answer. [`crate::http::router`] lists them; the pages show the same answers.
+//! What the paths of the JSON interface answer. [`crate::http::router()`] lists them; the pages show the same answers.
 
 mod body;
 pub(super) mod channels;
