@@ -131,7 +131,7 @@ async fn work(
     tokio::join!(
         lanes.run(stop.clone(), grace),
         orphans::run(&shared, snapshots, leases, stop.clone()),
-        watch_ledger_fill(&bus, purge_interval, stop.clone()),
+        watch_ledger(&bus, purge_interval, stop.clone()),
         bus::purger::run(&bus, &kept, purge_interval, &metrics.purger, stop.clone()),
     );
     ended.cancel();
@@ -139,9 +139,11 @@ async fn work(
     Ok(())
 }
 
-/// Checks at intervals whether the ledger has room for new entries.
-async fn watch_ledger_fill(bus: &Bus, interval: Duration, stop: CancellationToken) {
+/// Checks at intervals whether the ledger has room for new entries, and whether it takes batches. From the stop on no entry waits for a
+/// batch.
+async fn watch_ledger(bus: &Bus, interval: Duration, stop: CancellationToken) {
     bus::fill::watch(bus, &[bus::StreamId::Sends], interval, stop).await;
+    bus.stop_group_commit();
 }
 
 /// Returns a unique name that begins with the host name, for people.

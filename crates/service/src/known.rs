@@ -22,6 +22,7 @@ pub const SETTINGS: &[&str] = &[
     "DRAIN_DELAY",
     "DUPLICATE_WINDOW",
     "EVENTS_MAX_SIZE",
+    "GROUP_COMMIT",
     "HEADER_TIMEOUT",
     "IDLE_TIMEOUT",
     "INFOBIP_CA_FILE",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{BusOptions, NkeySeed};
+use bus::{BusOptions, GroupCommit, NkeySeed};
 
 use crate::example_secrets;
 use crate::settings::{ConfigReader, Setting};
@@ -26,6 +26,12 @@ pub static NATS_CA_FILE: Setting = Setting::new(
     "",
     "PEM file of the CA that signed the certificate of a tls:// NATS server, if the system does not trust it",
 );
+/// Whether messages are stored in batches.
+pub static GROUP_COMMIT: Setting = Setting::new(
+    "group-commit",
+    "on",
+    "on: messages that come while others are being stored are stored as one batch, where the NATS servers sync a batch once (2.15); off: every message alone",
+);
 /// Interval of the checks for processed messages that can be purged; only for services that purge
 /// streams.
 pub static PURGE_INTERVAL: Setting = Setting::new(
@@ -44,7 +50,9 @@ impl NatsSettings {
         let url = reader.text(&NATS_URL);
         let nkey = read_seed(reader, &NATS_NKEY_FILE);
         let ca_file = tls::read_authority(reader, &NATS_CA_FILE);
-        Some(Self(BusOptions { nkey: nkey?, ca_file, ..BusOptions::new("imchannel", url?) }))
+        let group_commit = read_group_commit(reader);
+        let options = BusOptions::new("imchannel", url?);
+        Some(Self(BusOptions { nkey: nkey?, ca_file, group_commit: group_commit?, ..options }))
     }
 
     /// Connection options of a client with that name.
@@ -55,6 +63,17 @@ impl NatsSettings {
     /// Connection options of a client with that name, as another user.
     pub fn of_user(&self, name: &'static str, nkey: NkeySeed) -> BusOptions {
         BusOptions { name, nkey: Some(nkey), ..self.0.clone() }
+    }
+}
+
+fn read_group_commit(reader: &mut ConfigReader) -> Option<GroupCommit> {
+    match reader.text(&GROUP_COMMIT)?.as_str() {
+        "on" => Some(GroupCommit::WherePossible),
+        "off" => Some(GroupCommit::Off),
+        _ => {
+            reader.error(&GROUP_COMMIT, "must be on or off");
+            None
+        }
     }
 }
 

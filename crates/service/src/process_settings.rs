@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::admin::ADMIN_LISTEN;
 use crate::example_secrets::PUBLIC_ADDRESS;
 use crate::logging::{LOG_FORMAT, LOG_LEVEL, LOG_PAYLOADS, LogSettings};
-use crate::nats::{NATS_CA_FILE, NATS_NKEY_FILE, NATS_URL, NatsSettings};
+use crate::nats::{GROUP_COMMIT, NATS_CA_FILE, NATS_NKEY_FILE, NATS_URL, NatsSettings};
 use crate::settings::{ConfigReader, Setting};
 use crate::trace::OTLP_ENDPOINT;
 
@@ -15,10 +15,11 @@ pub static SHUTDOWN_GRACE_PERIOD: Setting =
     Setting::new("shutdown-grace-period", "10s", "Time to finish work in progress after a stop");
 
 /// The settings that every service has.
-pub static ALL: [&Setting; 10] = [
+pub static ALL: [&Setting; 11] = [
     &NATS_URL,
     &NATS_NKEY_FILE,
     &NATS_CA_FILE,
+    &GROUP_COMMIT,
     &PUBLIC_ADDRESS,
     &ADMIN_LISTEN,
     &LOG_FORMAT,

@@ -8,3 +8,4 @@ mod stream_sizes;
 mod lost_sequences;
 mod slow_streams;
 mod buckets;
+mod group_commit;

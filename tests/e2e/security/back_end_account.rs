@@ -113,12 +113,12 @@ async fn one_command_through_both_accounts_is_sent_once(servers: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_the_same_in_both_accounts() {
-    one_command_through_both_accounts_is_sent_once(1).await;
+    Box::pin(one_command_through_both_accounts_is_sent_once(1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_the_same_in_both_accounts_of_a_cluster() {
-    one_command_through_both_accounts_is_sent_once(3).await;
+    Box::pin(one_command_through_both_accounts_is_sent_once(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

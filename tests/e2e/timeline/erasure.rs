@@ -193,7 +193,7 @@ async fn assert_counted(stage: &Stage, before: &Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_an_erased_number_is_left_in_stores_streams_redis_and_logs() {
-    let mut stage = stage().await;
+    let mut stage = Box::pin(stage()).await;
     let mut sender = stage.outbound.sender_program(&[]);
     let media = stage.outbound.media().await;
     let own = stored(&media.url, "document", "application/pdf", bytes(b"%PDF-1.7 4915112345678", 4000)).await;
@@ -271,7 +271,7 @@ async fn nothing_of_an_erased_number_is_left_in_stores_streams_redis_and_logs() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn undecided_commands_are_answered_before_they_are_erased() {
-    let stage = stage().await;
+    let stage = Box::pin(stage()).await;
     stage.outbound.set_paused(0, true).await;
     let sender = stage.outbound.sender().await;
     eventually("the lane is halted", || async {
@@ -304,7 +304,7 @@ async fn undecided_commands_are_answered_before_they_are_erased() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_that_is_interrupted_before_it_begins_says_so() {
-    let mut stage = stage().await;
+    let mut stage = Box::pin(stage()).await;
     stage.normalizer.take().unwrap().stop().await;
     // It waits until the normalizer has processed this one.
     stage.write(ERASED, WAMID, TEXT).await;
@@ -324,7 +324,7 @@ async fn an_erasure_that_is_interrupted_before_it_begins_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_where_it_is_switched_on_and_said_what_for() {
-    let stage = stage().await;
+    let stage = Box::pin(stage()).await;
     for body in [
         json!({ "number": ERASED }),
         json!({ "number": "", "dry_run": true }),

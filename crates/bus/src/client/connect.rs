@@ -12,12 +12,14 @@ use tokio::sync::watch;
 
 use crate::client::away::Away;
 use crate::client::events::{ConnectionErrors, ConnectionEvents};
-use crate::client::options::{BusOptions, ConnectError};
+use crate::client::options::{BusOptions, ConnectError, GroupCommit};
 use crate::client::publish_contexts::{PublishContexts, context};
 use crate::client::versions::{Servers, Versions};
 use crate::schema::stream_id::StreamId;
 use crate::schema::streams::STREAMS;
 use crate::state::dead_letter_quotas::DeadLetterQuotas;
+use crate::state::gathering::Gathering;
+use crate::state::group_commit_metrics::BatchMetrics;
 use crate::state::in_flight::InFlight;
 use crate::state::sequence::Sequences;
 use crate::state::stream_fill::StreamFill;
@@ -56,6 +58,10 @@ pub struct Bus {
     pub(crate) compact_ledger: Arc<AtomicBool>,
     /// The stores in flight of each stream that is no bucket, in the order of [`StreamId::ALL`].
     in_flight: [Arc<InFlight>; STREAMS.len()],
+    /// The messages of each stream that wait to be stored together, in the order of [`StreamId::ALL`].
+    pub(crate) gatherings: Arc<[Arc<Gathering>; StreamId::ALL.len()]>,
+    pub(crate) batch_metrics: BatchMetrics,
+    pub(crate) group_commit: GroupCommit,
     pub(crate) servers: Arc<Servers>,
     pub(crate) sequences: Arc<Sequences>,
     pub(crate) letters: Arc<DeadLetterQuotas>,
@@ -155,6 +161,9 @@ impl Bus {
             in_flight: std::array::from_fn(|place| {
                 InFlight::new(StreamId::ALL[place].name(), &options.in_flight, now)
             }),
+            gatherings: Arc::new(std::array::from_fn(|_| Arc::new(Gathering::new(now)))),
+            batch_metrics: options.batches.clone(),
+            group_commit: options.group_commit,
             servers: Arc::new(Servers::new(addresses)),
             sequences,
             letters: Arc::default(),

@@ -8,8 +8,19 @@ use prometheus_client::registry::Registry;
 
 use crate::client::nkey::NkeySeed;
 use crate::client::permission_errors::PermissionErrors;
+use crate::state::group_commit_metrics::BatchMetrics;
 use crate::state::in_flight::InFlightMetrics;
 use crate::state::sequence::SequenceRegressedGauge;
+
+/// Whether messages are stored in batches ([`crate::publish`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GroupCommit {
+    /// Into streams that allow atomic batches, on servers that sync a batch once.
+    #[default]
+    WherePossible,
+    /// Never.
+    Off,
+}
 
 /// Options of a connection to the bus.
 #[derive(Clone)]
@@ -29,6 +40,10 @@ pub struct BusOptions {
     pub connected: Gauge,
     /// Metrics of the publishes in flight and waiting.
     pub in_flight: InFlightMetrics,
+    /// Metrics of batches.
+    pub batches: BatchMetrics,
+    /// Whether messages are stored in batches.
+    pub group_commit: GroupCommit,
     /// Gauge by stream: 1 while its sequence has gone back.
     pub gone_back: SequenceRegressedGauge,
 }
@@ -44,6 +59,8 @@ impl BusOptions {
             refusals: PermissionErrors::default(),
             connected: Gauge::default(),
             in_flight: InFlightMetrics::default(),
+            batches: BatchMetrics::default(),
+            group_commit: GroupCommit::default(),
             gone_back: SequenceRegressedGauge::default(),
         }
     }
@@ -53,6 +70,7 @@ impl BusOptions {
         let registry = registry.sub_registry_with_prefix("nats");
         registry.register("connected", "1 while connected to NATS, otherwise 0", self.connected.clone());
         self.in_flight.register(registry);
+        self.batches.register(registry);
         let help = "1 for a stream whose sequence has gone back and that needs `imchannel streams repair`, otherwise 0";
         registry.register("sequence_gone_back", help, self.gone_back.clone());
     }

@@ -51,22 +51,24 @@ pub struct ServerVersion {
     pub minor: u32,
     /// 27 in 2.10.27.
     pub patch: u32,
+    /// Whether it is the release, and not a version before it such as 2.15.0-RC.1.
+    pub is_release: bool,
 }
 
 impl ServerVersion {
-    /// A version from its three numbers.
+    /// A release from its three numbers.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self { major, minor, patch }
+        Self { major, minor, patch, is_release: true }
     }
 
-    /// Parses a version such as `2.10.27` or `v2.11.0-beta.1`, of which only the numbers count; `None` for anything
-    /// else.
+    /// Parses a version such as `2.10.27` or `v2.11.0-beta.1`, which is less than 2.11.0; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
             let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
             part[..end].parse().ok()
         });
-        Some(Self::new(numbers.next()??, numbers.next()??, numbers.next()??))
+        let release = Self::new(numbers.next()??, numbers.next()??, numbers.next()??);
+        Some(Self { is_release: !text.contains('-'), ..release })
     }
 }
 
@@ -127,7 +129,8 @@ impl Servers {
         let is_fresh = learned.until.is_some_and(|until| Instant::now() < until);
         if !is_fresh || learned.connection != connection {
             let addresses = self.configured.iter().cloned().chain(info.connect_urls);
-            learned.versions = learn(addresses.collect(), wanted).await;
+            // On the heap, because it is rare and the future of every check would have room for it.
+            learned.versions = Box::pin(learn(addresses.collect(), wanted)).await;
             learned.until = Some(Instant::now() + KNOWN_FOR);
             learned.connection = connection;
         }
@@ -184,7 +187,8 @@ mod tests {
     fn versions_are_compared_by_their_numbers() {
         let read = |text| ServerVersion::parse(text);
         assert_eq!(read("2.10.27"), Some(ServerVersion::new(2, 10, 27)));
-        assert_eq!(read("v2.11.0-beta.1"), Some(ServerVersion::new(2, 11, 0)));
+        assert!(read("v2.11.0-beta.1") < Some(ServerVersion::new(2, 11, 0)));
+        assert!(read("v2.11.0-beta.1") > read("2.10.99"));
         assert!(read("2.9.25") < read("2.10.0"));
         for text in ["latest", "2.10", "", "2.x.1"] {
             assert_eq!(read(text), None, "{text}");

@@ -72,7 +72,7 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
     Ok(differences)
 }
 
-/// Keeps every existing setting that is not named, and the placement of the replicas.
+/// Keeps every existing setting that is not named, whether batches are allowed, and the placement of the replicas.
 pub(super) fn with_found(
     id: StreamId,
     wanted: Config,
@@ -90,6 +90,7 @@ pub(super) fn with_found(
     if named.duplicate_window.is_none() {
         wanted.duplicate_window = found.duplicate_window;
     }
+    wanted.allow_atomic_publish = found.allow_atomic_publish;
     wanted.placement.clone_from(&found.placement);
     wanted
 }
@@ -197,6 +198,7 @@ pub(super) fn is_as_wanted(id: StreamId, found: &Config, wanted: &Config) -> boo
         && found.num_replicas == wanted.num_replicas
         && found.description == wanted.description
         && found.allow_direct == wanted.allow_direct
+        && found.allow_atomic_publish == wanted.allow_atomic_publish
 }
 
 /// Compares settings of a bucket for the operator. None of them keeps a service from working, so that services of two

@@ -13,12 +13,13 @@ pub(crate) mod find;
 pub mod needs;
 pub mod readiness;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::Config;
 
 use crate::client::connect::Bus;
+use crate::client::versions::ServerVersion;
 pub use crate::provision::compare::{Scope, check};
 use crate::provision::compare::{is_as_wanted, with_found};
 use crate::provision::config::{bucket_config, durable_config, stream_config};
@@ -28,6 +29,10 @@ pub(crate) use crate::provision::error::{durable_error, stream_error};
 use crate::provision::find::find_stream;
 use crate::schema::stream_id::StreamId;
 use crate::schema::streams::{BUCKETS, DURABLES, DurableDefinition, NamedSettings, STREAMS, StreamSettings};
+
+/// First version of nats-server that knows atomic batches (NATS ADR-50). They are used from a later version on
+/// ([`crate::publish`]), so that nothing has to be set up again after an upgrade.
+const FIRST_WITH_BATCHES: ServerVersion = ServerVersion::new(2, 12, 0);
 
 /// Creates or updates all streams, durable consumers and buckets. It can be repeated.
 ///
@@ -46,9 +51,12 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     // A new stream gets as many replicas as the existing ones have.
     let replicas = found.values().map(|config| config.num_replicas).max().unwrap_or(1);
     let settings = named.or(&StreamSettings { replicas, ..StreamSettings::default() });
+    // On the heap, so that the future of an installation stays small.
+    let are_batches_known = Box::pin(every_server_knows_batches(bus)).await;
     for definition in STREAMS {
         let wanted = stream_config(definition, &settings);
-        let wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
+        let mut wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
+        wanted.allow_atomic_publish |= are_batches_known;
         if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
@@ -67,7 +75,8 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     }
     for definition in BUCKETS {
         let wanted = bucket_config(definition, &settings);
-        let wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
+        let mut wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
+        wanted.allow_atomic_publish |= are_batches_known && definition.id == StreamId::Sends;
         if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
@@ -82,6 +91,12 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
         }
     }
     Ok(())
+}
+
+/// Whether every server that responds knows atomic batches. One that does not would refuse the setting or ignore it.
+async fn every_server_knows_batches(bus: &Bus) -> bool {
+    let versions = bus.server_versions(&BTreeSet::new()).await;
+    !versions.is_empty() && versions.values().all(|version| *version >= FIRST_WITH_BATCHES)
 }
 
 /// Reads the existing configurations.

@@ -1,6 +1,7 @@
 //! Publishing that reports a message as stored only when JetStream has acknowledged it.
 
 pub mod dead_letters;
+mod group_commit;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::client::connect::Bus;
 use crate::client::publish_contexts::ACK_TIMEOUT_MIN_MS;
+use crate::publish::group_commit::Gathered;
 use crate::schema::headers::Headers;
 use crate::schema::stream_id::StreamId;
 use crate::schema::subject::Subject;
@@ -39,6 +41,7 @@ struct Time {
     deadline: Instant,
     attempts: RetryMode,
     persistence: Persistence,
+    grouping: Grouping,
 }
 
 /// When a message is given up before its deadline.
@@ -50,12 +53,28 @@ enum Persistence {
     WhileAvailable,
 }
 
+impl Time {
+    fn of_two_attempts(deadline: Instant) -> Self {
+        let (attempts, persistence) = (RetryMode::Two, Persistence::UntilDeadline);
+        Self { deadline, attempts, persistence, grouping: Grouping::Allowed }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RetryMode {
     /// An attempt, and another if the server dies before the first one's ack.
     Two,
     /// One attempt: the stream is slow, and a second one would only wait behind the first.
     One,
+}
+
+/// Whether a message may be stored in one batch with others ([`group_commit`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grouping {
+    /// If others are being stored.
+    Allowed,
+    /// Never: an attempt was made before.
+    Alone,
 }
 
 /// Proof that JetStream stored a message. Only publishing creates one.
@@ -290,7 +309,7 @@ impl Bus {
         }
         let in_flight = self.in_flight(stream);
         if let Some(permit) = in_flight.try_permit() {
-            let time = Time { deadline, attempts: RetryMode::Two, persistence };
+            let time = Time { deadline, attempts: RetryMode::Two, persistence, grouping: Grouping::Allowed };
             return self.store_now(&permit, subject, headers, payload, time).await;
         }
         let last_moment = deadline.checked_sub(PERMIT_MARGIN).unwrap_or(deadline);
@@ -301,7 +320,7 @@ impl Bus {
                 PublishError::Overloaded
             });
         };
-        let time = Time { deadline, attempts: RetryMode::One, persistence };
+        let time = Time { deadline, attempts: RetryMode::One, persistence, grouping: Grouping::Allowed };
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
@@ -318,8 +337,7 @@ impl Bus {
         limit: Duration,
     ) -> Result<Stored, PublishError> {
         let permit = self.in_flight(subject.stream()).permit().await;
-        let (attempts, persistence) = (RetryMode::Two, Persistence::UntilDeadline);
-        let time = Time { deadline: Instant::now() + limit, attempts, persistence };
+        let time = Time::of_two_attempts(Instant::now() + limit);
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
@@ -329,7 +347,7 @@ impl Bus {
         subject: &Subject,
         headers: impl Fn() -> Headers,
         payload: &Bytes,
-        time: Time,
+        mut time: Time,
     ) -> Result<Stored, PublishError> {
         let stream = subject.stream();
         let place = self.sequences.place(stream);
@@ -346,7 +364,7 @@ impl Bus {
                 Err(PublishError::GoneBack)
             } else {
                 let target = Target { stream, subject: &subject };
-                self.attempt(target, headers(), payload, time).await
+                self.attempt(target, &headers, payload, time).await
             };
             // A duplicate does not show the current sequence, and may be a message that was stored below it.
             let outcome = if place.is_refused() { outcome.and(Err(PublishError::GoneBack)) } else { outcome };
@@ -366,6 +384,7 @@ impl Bus {
             if is_given_up || !error.is_transient() || now + RETRY_PAUSE >= time.deadline {
                 return Err(error);
             }
+            time.grouping = Grouping::Alone;
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
@@ -374,26 +393,34 @@ impl Bus {
     pub(crate) async fn store_once(
         &self,
         target: Target<'_>,
-        headers: Headers,
+        headers: impl Fn() -> Headers,
         payload: &Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
-        let (attempts, persistence) = (RetryMode::Two, Persistence::UntilDeadline);
-        self.attempt(target, headers, payload, Time { deadline, attempts, persistence }).await
+        self.attempt(target, &headers, payload, Time::of_two_attempts(deadline)).await
     }
 
     async fn attempt(
         &self,
         target: Target<'_>,
-        headers: Headers,
+        headers: &impl Fn() -> Headers,
         payload: &Bytes,
         time: Time,
     ) -> Result<Stored, PublishError> {
-        let Time { deadline, attempts, .. } = time;
+        let Time { deadline, attempts, grouping, .. } = time;
         // While disconnected, the client would queue the message and send it later, even after the caller has given up.
         if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
             return Err(PublishError::Disconnected);
         }
+        // Held until the message is acknowledged: others wait for it meanwhile.
+        let _turn = match grouping {
+            Grouping::Alone => None,
+            Grouping::Allowed => match self.gather(target, headers, payload, deadline).await {
+                Gathered::Stored(stored) => return Ok(stored),
+                Gathered::Refused(error) => return Err(error),
+                Gathered::Alone(turn) => turn,
+            },
+        };
         let left = deadline.saturating_duration_since(Instant::now());
         let jetstream = match attempts {
             // Half of the remaining time: if the server dies with the ack, there is time for another attempt.
@@ -401,6 +428,9 @@ impl Bus {
             RetryMode::One => self.publishers.beyond(left),
         };
         let floor = self.sequences.place(target.stream).highest();
+        let headers = headers();
+        let bytes = target.subject.len() + headers.wire_length() + payload.len();
+        let _in_flight = self.fill.write(target.stream, bytes);
         let publish = async {
             let sent =
                 jetstream.publish_with_headers(target.subject.clone(), headers.0, payload.clone()).await?;

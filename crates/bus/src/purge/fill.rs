@@ -11,6 +11,7 @@ use crate::client::connect::Bus;
 use crate::read::ReadError;
 use crate::schema::stream_id::StreamId;
 use crate::schema::streams::COMPACT_ENTRIES;
+use crate::state::stream_fill::Room;
 
 /// Share of a stream's bytes above which it is purged.
 const PURGE_ABOVE: f64 = 0.70;
@@ -52,21 +53,20 @@ pub async fn watch(bus: &Bus, streams: &[StreamId], interval: Duration, stop: Ca
 /// [`ReadError`] when the stream is missing or unavailable.
 pub async fn refresh(bus: &Bus, id: StreamId) -> Result<(), ReadError> {
     let stream = bus.jetstream.get_stream(id.name()).await;
-    note(bus, id, &stream.map_err(|error| ReadError::new(id.name(), error))?);
+    note(bus, id, &stream.map_err(|error| ReadError::new(id.name(), error))?).await;
     Ok(())
 }
 
-/// Records whether a stream is full, and whether the ledger's entries may be compact.
-pub(super) fn note(bus: &Bus, id: StreamId, stream: &Stream) {
-    let is_full = Usage::of(stream).is_some_and(|usage| match id {
-        StreamId::Sends => usage.is_above(LEDGER_FULL_ABOVE),
-        _ => usage.is_nearly_full(),
-    });
-    bus.fill.set(id, is_full);
+/// Records how full a stream is, whether it takes batches, and whether the ledger's entries may be compact.
+pub(super) async fn note(bus: &Bus, id: StreamId, stream: &Stream) {
+    let share = if id == StreamId::Sends { LEDGER_FULL_ABOVE } else { REFUSE_ABOVE };
+    bus.fill.set(id, Usage::of(stream).map_or(Room::Unlimited, |usage| usage.room_below(share)));
     if id == StreamId::Sends {
         let description = stream.cached_info().config.description.as_deref().unwrap_or_default();
         bus.compact_ledger.store(description.contains(COMPACT_ENTRIES), Ordering::Relaxed);
     }
+    // On the heap, because it seldom waits and the futures of the services would have room for it.
+    Box::pin(bus.note_batches(id, stream.cached_info())).await;
 }
 
 /// What a stream with a limit holds.
@@ -99,8 +99,12 @@ impl Usage {
         self.is_above(PURGE_ABOVE)
     }
 
-    fn is_nearly_full(&self) -> bool {
-        self.is_above(REFUSE_ABOVE)
+    /// Room below a share of its bytes. An empty stream is never full.
+    fn room_below(&self, share: f64) -> Room {
+        if self.is_above(share) {
+            return Room::Full;
+        }
+        Room::Bytes(((self.max_bytes as f64 * share) as u64).saturating_sub(self.bytes).max(1))
     }
 }
 
@@ -117,8 +121,9 @@ mod tests {
             first_sequence: 501,
             last_sequence: 1500,
         };
-        assert!(full.is_filling_up() && full.is_nearly_full());
-        assert!(!Usage { bytes: 950_000, ..full }.is_nearly_full());
+        assert!(full.is_filling_up());
+        assert_eq!(full.room_below(REFUSE_ABOVE), Room::Full);
+        assert_eq!(Usage { bytes: 900_000, ..full }.room_below(REFUSE_ABOVE), Room::Bytes(50_000));
         assert!(!Usage { bytes: 700_000, ..full }.is_filling_up());
         assert!(!Usage { messages: 0, bytes: 0, ..full }.is_filling_up());
     }

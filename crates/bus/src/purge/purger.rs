@@ -108,7 +108,7 @@ impl PurgeLog {
 
 async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Removed, Fault> {
     let mut stream = bus.jetstream.get_stream(definition.name).await?;
-    fill::note(bus, definition.id, &stream);
+    fill::note(bus, definition.id, &stream).await;
     let Some(usage) = Usage::of(&stream) else { return Ok(Removed::default()) };
     if definition.purged == Purged::Never || !usage.is_filling_up() {
         return Ok(Removed::default());
@@ -121,7 +121,7 @@ async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Rem
     };
     if removed.messages > 0 {
         stream.info().await?;
-        fill::note(bus, definition.id, &stream);
+        fill::note(bus, definition.id, &stream).await;
     }
     Ok(removed)
 }

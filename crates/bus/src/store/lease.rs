@@ -288,10 +288,12 @@ impl Leases {
             LeaseOperation::Release => (Bytes::new(), true),
         };
         let subject = async_nats::Subject::from(format!("$KV.{}.{name}", LANES_BUCKET.name));
-        let headers = Headers::new()
-            .with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.to_string())
-            .with(LEASE_TOKEN, token)
-            .with_optional(KV_OPERATION, is_release.then_some("DEL"));
+        let headers = || {
+            Headers::new()
+                .with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.to_string())
+                .with(LEASE_TOKEN, token)
+                .with_optional(KV_OPERATION, is_release.then_some("DEL"))
+        };
         let target = Target { stream: LANES_BUCKET.id, subject: &subject };
         let written = self.bus.store_once(target, headers, &value, Instant::now() + WRITE_LIMIT).await;
         match written {

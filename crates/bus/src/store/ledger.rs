@@ -107,7 +107,7 @@ impl Bus {
         let subject = async_nats::Subject::from(key.0.as_str());
         let headers = || Headers::new().with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.0.to_string());
         let target = Target { stream: SENDS_BUCKET.id, subject: &subject };
-        match self.store_once(target, headers(), &value, deadline).await {
+        match self.store_once(target, headers, &value, deadline).await {
             Ok(stored) => Ok(Revision(stored.sequence())),
             Err(PublishError::WrongLastSequence) => Err(LedgerError::Conflict),
             Err(error) => Err(LedgerError::Write(error)),
