@@ -7,7 +7,7 @@ use std::time::Duration;
 use bsp::{ChannelId, CommandId};
 use bus::ledger::{LedgerError, LedgerKey, Revision};
 use bus::versions::ServerVersion;
-use bus::{Bus, BusOptions, GroupCommit, Headers, PublishError, StreamId, Stored, Subject, headers};
+use bus::{Bus, BusOptions, GroupCommit, Headers, PublishError, Stored, StreamId, Subject, headers};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -67,7 +67,8 @@ async fn messages_that_come_together_are_stored_once_each_with_their_own_sequenc
     let installation = Installation::start().await;
     let bus = connect(&installation, GroupCommit::WherePossible).await;
     // Each id twice, and one message that is too large to wait.
-    let ids: Vec<String> = (0..1000).flat_map(|number| [format!("id-{number}"), format!("id-{number}")]).collect();
+    let ids: Vec<String> =
+        (0..1000).flat_map(|number| [format!("id-{number}"), format!("id-{number}")]).collect();
     let storing = ids.iter().map(|id| store(&bus, id, Bytes::from(id.clone())));
     let large = store(&bus, "large", Bytes::from(vec![b'x'; 100 * 1024]));
     let (stored, large) = tokio::join!(join_all(storing), large);
@@ -162,7 +163,8 @@ async fn webhooks_that_were_answered_survive_a_killed_server_and_become_one_even
         });
         futures_util::stream::iter(posts).buffer_unordered(200).collect::<Vec<()>>().await
     });
-    eventually("some are stored", || async { (installation.webhooks().await.len() > 50).then_some(()) }).await;
+    eventually("some are stored", || async { (installation.webhooks().await.len() > 50).then_some(()) })
+        .await;
     installation.nats.kill().await;
     installation.nats.start_again().await.unwrap();
     assert_eq!(posting.await.unwrap().len(), 600);

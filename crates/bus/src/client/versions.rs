@@ -34,6 +34,10 @@ const ADDRESSES_MAX: usize = 64;
 /// Longest first line of a server, in bytes. Real ones have about 500, and 25 more for each other server.
 const INFO_LINE_MAX: u64 = 16 * 1024;
 
+/// First version of nats-server that syncs an atomic batch once with `sync_interval: always` (pull request 8539). Seen with strace:
+/// 2.12.1 to 2.15.0-RC.1 sync each of 100 messages, 2.15.0 to 2.15.3 sync six times for all of them. 2.12 also acknowledges a batch of
+/// which a full disk has lost messages.
+pub const ONE_SYNC_A_BATCH: ServerVersion = ServerVersion::new(2, 15, 0);
 /// A version of nats-server.
 ///
 /// # Examples

@@ -1,20 +1,21 @@
 //! Publishing that reports a message as stored only when JetStream has acknowledged it.
 
+mod batch;
 pub mod dead_letters;
+mod error;
 mod group_commit;
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::client::connect::Bus;
 use crate::client::publish_contexts::ACK_TIMEOUT_MIN_MS;
+pub use crate::publish::error::PublishError;
 use crate::publish::group_commit::Gathered;
-use crate::schema::headers::Headers;
+use crate::schema::headers::{Headers, MESSAGE_ID};
 use crate::schema::stream_id::StreamId;
 use crate::schema::subject::Subject;
 use crate::state::adaptive_limit::TARGET;
@@ -94,106 +95,6 @@ impl Stored {
     pub fn is_duplicate(self) -> bool {
         self.duplicate
     }
-}
-
-/// A message was not stored, or it is not known whether it was. Storing it again with the same id is safe.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// No connection to the server.
-    #[error("not connected to NATS")]
-    Disconnected,
-    /// The ack did not come in time. The message may have been stored.
-    #[error("timed out waiting for the ack of JetStream")]
-    TimedOut,
-    /// The stream acks too slowly for the number of writes. The message was not written.
-    #[error("too many publishes in flight; retry later")]
-    Overloaded,
-    /// The stream has reached its limit of bytes.
-    #[error("the stream is full")]
-    Full,
-    /// The dead letters of the channel have used their share of the stream.
-    #[error("the dead letters of the channel have reached their limit, a quarter of the stream")]
-    ChannelFull,
-    /// No stream takes the subject.
-    #[error("no stream stores this subject")]
-    NoStream,
-    /// The message is larger than the server takes.
-    #[error("the message exceeds the maximum size of the server (max_payload)")]
-    TooLarge,
-    /// The last message of its subject is not the expected one.
-    #[error("the last message of the subject is not the expected one")]
-    WrongLastSequence,
-    /// The stream's sequence has gone back, so that what is stored now may never be delivered.
-    #[error("the stream's sequence has gone back: run `imchannel streams repair`")]
-    GoneBack,
-    /// JetStream knows the message's id from an earlier attempt, and has not stored the message.
-    #[error("JetStream knows the message id, but has not stored the message")]
-    Uncommitted,
-    /// JetStream refused the message.
-    #[error("JetStream refused the message")]
-    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl PublishError {
-    /// Whether a retry of the same message may succeed.
-    pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::TooLarge | Self::WrongLastSequence)
-    }
-
-    /// Whether it shows that the stream accepts nothing for now, not only this message.
-    fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Full | Self::GoneBack | Self::NoStream)
-    }
-
-    /// A short name for a metric's label.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Disconnected => "disconnected",
-            Self::TimedOut => "timed_out",
-            Self::Overloaded => "overloaded",
-            Self::Full => "full",
-            Self::ChannelFull => "channel_full",
-            Self::NoStream => "no_stream",
-            Self::TooLarge => "too_large",
-            Self::WrongLastSequence => "wrong_last_sequence",
-            Self::GoneBack => "gone_back",
-            Self::Uncommitted => "uncommitted",
-            Self::Refused(_) => "refused",
-        }
-    }
-}
-
-impl From<jetstream::context::PublishError> for PublishError {
-    fn from(error: jetstream::context::PublishError) -> Self {
-        match error.kind() {
-            PublishErrorKind::StreamNotFound => Self::NoStream,
-            PublishErrorKind::TimedOut => Self::TimedOut,
-            PublishErrorKind::BrokenPipe => Self::Disconnected,
-            PublishErrorKind::MaxAckPending => Self::Overloaded,
-            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
-            PublishErrorKind::WrongLastSequence => Self::WrongLastSequence,
-            _ => match server_code(&error) {
-                Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) => Self::Uncommitted,
-                Some(code) if FULL.contains(&code) => Self::Full,
-                _ => Self::Refused(error.into()),
-            },
-        }
-    }
-}
-
-/// Error codes of the server when a stream (10077), its account or its disk is full.
-const FULL: [ErrorCode; 5] = [
-    ErrorCode::STREAM_STORE_FAILED,
-    ErrorCode::INSUFFICIENT_RESOURCES,
-    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-    ErrorCode::MEMORY_RESOURCES_EXCEEDED,
-];
-
-/// The server's own code of an error.
-fn server_code(error: &jetstream::context::PublishError) -> Option<ErrorCode> {
-    let source = std::error::Error::source(error)?;
-    source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
 }
 
 /// Whether the server has stored the message that it acknowledges.
@@ -413,7 +314,7 @@ impl Bus {
             return Err(PublishError::Disconnected);
         }
         // Held until the message is acknowledged: others wait for it meanwhile.
-        let _turn = match grouping {
+        let turn = match grouping {
             Grouping::Alone => None,
             Grouping::Allowed => match self.gather(target, headers, payload, deadline).await {
                 Gathered::Stored(stored) => return Ok(stored),
@@ -429,6 +330,7 @@ impl Bus {
         };
         let floor = self.sequences.place(target.stream).highest();
         let headers = headers();
+        turn.iter().for_each(|turn| turn.saw(headers.get(MESSAGE_ID)));
         let bytes = target.subject.len() + headers.wire_length() + payload.len();
         let _in_flight = self.fill.write(target.stream, bytes);
         let publish = async {
@@ -454,6 +356,9 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::jetstream;
+    use async_nats::jetstream::context::PublishErrorKind;
+
     use super::*;
 
     /// The answers of leaders that do not reach the other servers, to the second attempt under one id.

@@ -21,11 +21,7 @@ struct Fill {
 
 impl Default for Fill {
     fn default() -> Self {
-        Self {
-            is_full: AtomicBool::new(false),
-            room: AtomicI64::new(i64::MAX),
-            in_flight: AtomicI64::new(0),
-        }
+        Self { is_full: AtomicBool::new(false), room: AtomicI64::new(i64::MAX), in_flight: AtomicI64::new(0) }
     }
 }
 

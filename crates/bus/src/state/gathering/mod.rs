@@ -93,6 +93,13 @@ pub(crate) struct Gathering {
 #[derive(Debug)]
 pub(crate) struct Turn(Arc<Gathering>);
 
+impl Turn {
+    /// Remembers the id of a message that is written with it.
+    pub(crate) fn saw(&self, id: Option<&str>) {
+        id.into_iter().for_each(|id| self.0.saw(self.0.hash(id)));
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         if self.0.turns.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -161,7 +168,7 @@ impl Gathering {
     }
 
     /// Remembers an id that is written.
-    pub(crate) fn saw(&self, id: u64) {
+    fn saw(&self, id: u64) {
         if let Some(seen) = self.seen.get() {
             seen.insert(id);
         }
@@ -231,5 +238,87 @@ impl Drop for Gathering {
     fn drop(&mut self) {
         // The task ends when it finds that this is gone.
         self.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn new() -> Arc<Gathering> {
+        let gathering = Arc::new(Gathering::new(Instant::now()));
+        assert!(gathering.allow(1), "the first time");
+        gathering
+    }
+
+    fn waiting(subject: &str) -> (Waiting, oneshot::Receiver<Answer>) {
+        let (answer, answered) = oneshot::channel();
+        let message = Outgoing { subject: subject.into(), headers: HeaderMap::new(), payload: Bytes::new() };
+        let deadline = Instant::now() + Duration::from_secs(3);
+        (Waiting { message, bytes: 1, id: None, expectation: None, deadline, answer }, answered)
+    }
+
+    fn is_woken(gathering: &Gathering) -> bool {
+        gathering.wake.notified().now_or_never().is_some()
+    }
+
+    #[tokio::test]
+    async fn what_comes_during_a_turn_is_passed_on_when_the_last_turn_is_returned() {
+        let gathering = new();
+        let turn = gathering.try_turn().unwrap();
+        assert!(gathering.try_turn().is_none());
+        let (first, _first) = waiting("first");
+        let (second, _second) = waiting("second");
+        gathering.wait(first);
+        gathering.wait(second);
+        assert!(!is_woken(&gathering));
+        let another = gathering.another();
+        drop(turn);
+        assert!(!is_woken(&gathering), "one turn is left");
+        drop(another);
+        assert!(is_woken(&gathering));
+        let turn = gathering.passed_on();
+        assert!(gathering.try_turn().is_none());
+        assert_eq!(gathering.next().len(), 2);
+        drop(turn);
+        assert!(!is_woken(&gathering) && gathering.try_turn().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_message_that_waits_after_the_last_turn_was_returned_is_passed_on() {
+        let gathering = new();
+        drop(gathering.try_turn().unwrap());
+        let (late, _late) = waiting("late");
+        gathering.wait(late);
+        assert!(is_woken(&gathering));
+    }
+
+    #[tokio::test]
+    async fn batches_are_allowed_on_one_connection_except_in_a_pause_and_after_the_end() {
+        let (gathering, now) = (new(), Instant::now());
+        assert!(gathering.is_allowed(1, now) && !gathering.is_allowed(2, now));
+        assert!(!gathering.allow(2), "not the first time");
+        assert!(gathering.is_allowed(2, now));
+        gathering.pause(now, Duration::from_secs(1));
+        assert!(!gathering.is_allowed(2, now) && gathering.is_allowed(2, now + Duration::from_secs(2)));
+        gathering.forbid();
+        assert!(!gathering.is_allowed(2, now + Duration::from_secs(2)));
+        gathering.allow(2);
+        gathering.end();
+        assert!(!gathering.is_allowed(2, now + Duration::from_secs(2)));
+    }
+
+    #[tokio::test]
+    async fn an_id_is_seen_once_it_is_written() {
+        let gathering = new();
+        let id = gathering.hash("id");
+        let (mut member, _answered) = waiting("s");
+        member.id = Some(id);
+        gathering.wait(member);
+        assert!(!gathering.has_seen(id));
+        assert_eq!(gathering.next().len(), 1);
+        assert!(gathering.has_seen(id));
     }
 }
