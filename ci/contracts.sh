@@ -69,7 +69,7 @@ check_documents() {
   node "$DOCUMENTS" asyncapi docs/asyncapi.yaml || fail "docs/asyncapi.yaml has findings"
   sed "s#/messages/Webhook' }#/messages/Nothing' }#" docs/asyncapi.yaml >"$work/asyncapi.yaml"
   must_fail "a missing message" node "$DOCUMENTS" asyncapi "$work/asyncapi.yaml"
-  sed "s/Imchannel-Replayed: 'true' }/Imchannel-Again: 'true' }/" docs/asyncapi.yaml >"$work/asyncapi.yaml"
+  sed "s/Imchannel-Replayed: 'true', /Imchannel-Again: 'true', /" docs/asyncapi.yaml >"$work/asyncapi.yaml"
   must_fail "an example with an unknown header" node "$DOCUMENTS" asyncapi "$work/asyncapi.yaml"
   ok "docs/asyncapi.yaml is AsyncAPI 3.0, and its examples match its schemas"
 }

@@ -62,7 +62,7 @@ pub use read::message_store;
 pub use schema::headers::Headers;
 pub use schema::stream_id::StreamId;
 pub use schema::subject::{EventKind, Origin, Priority, Subject};
-pub use schema::{headers, ledger_size, streams, subject};
+pub use schema::{headers, ledger_size, replay, streams, subject};
 pub use sequences::{guard as sequence_guard, repair};
 pub use state::adaptive_limit;
 pub use state::group_commit_metrics::BatchMetrics;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bsp::{BspId, ChannelId, Item, Outcome};
 use bus::headers::EventIds;
+use bus::replay::ReplayRun;
 use bus::{EventKind, Headers, headers};
 use bytes::Bytes;
 use prost::Message;
@@ -19,7 +20,7 @@ pub struct Event<'m> {
     pub payload: Bytes,
     event_id: &'m str,
     time: Option<Timestamp>,
-    replay: Option<u64>,
+    replay: Option<&'m ReplayRun>,
 }
 
 /// The event of a parsed item; `None` if the item has no event.
@@ -73,23 +74,23 @@ fn from_customer(event: &CustomerEvent) -> Event<'_> {
     }
 }
 
-impl Event<'_> {
+impl<'m> Event<'m> {
     /// The same event as part of a replay. It has the same `event_id`, but a different deduplication id, so
     /// that JetStream does not drop it as a duplicate.
     #[must_use]
-    pub fn replayed(self, replay: u64) -> Self {
-        Self { replay: Some(replay), ..self }
+    pub fn replayed(self, run: &'m ReplayRun) -> Self {
+        Self { replay: Some(run), ..self }
     }
 
     /// Its headers.
     pub fn headers(&self, bsp: BspId, channel: &ChannelId, traceparent: Option<&str>) -> Headers {
         let message_id = match self.replay {
-            Some(replay) => Cow::Owned(format!("{}.r{replay}", self.event_id)),
+            Some(run) => Cow::Owned(run.message_id(self.event_id)),
             None => Cow::Borrowed(self.event_id),
         };
         let time = self.time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
         Headers::event(self.kind, EventIds { publish: &message_id, event: self.event_id }, bsp, channel, time)
             .with_optional(headers::TRACEPARENT, traceparent)
-            .with_optional(headers::REPLAYED, self.replay.map(|_| "true"))
+            .with_replay(self.replay)
     }
 }

@@ -6,7 +6,7 @@ use bus::{Delivery, headers};
 use proto::v1::{ReportEvent, ReportStatus};
 use serde_json::Value;
 
-use crate::harness::{CHANNELS, Installation, Webhook, run_cli};
+use crate::harness::{CHANNELS, Installation, Webhook, run_cli, run_cli_with};
 
 /// Two reports of Infobip's, one of them refused.
 const BATCH: &str = r#"{"results":[{"messageId":"m-1","to":"4915112345678","status":{"groupName":"DELIVERED"}},{"price":{}}]}"#;
@@ -72,6 +72,8 @@ async fn nothing_is_published_unless_that_is_said_and_confirmed() {
         (&["replay", "webhooks", "--until", "0s", "--publish", "--yes"], 2),
         (&["replay", "webhooks", "--since", "1h"], 0),
         (&["replay", "webhooks", "--since", "1h", "--yes"], 2),
+        (&["replay", "webhooks", "--since", "1h", "--by", "ann"], 2),
+        (&["replay", "webhooks", "--since", "1h", "--publish", "--yes", "--number", "10000000000"], 2),
         (&["replay", "webhooks", "--since", "1h", "--publish"], 2),
         (&["replay", "webhooks", "--since", "1h", "--dry-run", "--publish", "--yes"], 2),
         (&["channel", "remove", "koomessage-demo"], 2),
@@ -153,8 +155,8 @@ async fn a_replay_publishes_the_same_events_under_ids_of_its_own() {
     let installation = processed().await;
     let before = installation.stored(&EVENTS, "imchannel.event.>").await;
     for _ in 0..2 {
-        let (code, objects) =
-            json(&installation, &[&PUBLISH[..], &["--since", "1h", "--number", "7"]].concat()).await;
+        let chosen = ["--since", "1h", "--number", "7", "--by", "Ann", "--note", "call +49 151 12345678"];
+        let (code, objects) = json(&installation, &[&PUBLISH[..], &chosen].concat()).await;
         assert_eq!(code, 0, "{objects:?}");
         assert_eq!(objects[0]["events"], 2, "{objects:?}");
     }
@@ -166,6 +168,9 @@ async fn a_replay_publishes_the_same_events_under_ids_of_its_own() {
         assert_eq!(header(new, headers::MESSAGE_ID), format!("{}.r7", header(old, headers::CE_ID)));
         assert_eq!(header(old, headers::REPLAYED), "");
         assert_eq!(header(new, headers::REPLAYED), "true");
+        assert_eq!((header(old, headers::REPLAY_RUN), header(new, headers::REPLAY_RUN)), ("", "7"));
+        assert_eq!(header(new, headers::REPLAYED_BY), "Ann");
+        assert_eq!(header(new, headers::REPLAY_REASON), "call ***");
         assert_eq!(&old.payload, &new.payload);
         assert_eq!(&old.subject, &new.subject);
     }
@@ -173,6 +178,12 @@ async fn a_replay_publishes_the_same_events_under_ids_of_its_own() {
     let (_, objects) = json(&installation, &[&PUBLISH[..], &chosen].concat()).await;
     assert_eq!(objects[0]["webhooks"], 1);
     assert_eq!(objects[0]["events"], 1);
+    // Without a name, the user of the system is named.
+    let chosen = [&PUBLISH[..], &["--since", "1h", "--number", "9", "--limit", "1"]].concat();
+    let url = installation.nats.url();
+    assert!(run_cli_with(&url, "imchannel", &chosen, &[("SUDO_USER", "bob")]).await.status.success());
+    let last = installation.stored(&EVENTS, "imchannel.event.>").await.pop().unwrap();
+    assert_eq!((header(&last, headers::REPLAYED_BY), header(&last, headers::REPLAY_REASON)), ("bob", ""));
     let old = ["--from-sequence", "1", "--until", "1h"];
     let (_, objects) = json(&installation, &[&PUBLISH[..], &old].concat()).await;
     assert_eq!(objects[0]["webhooks"], 0);

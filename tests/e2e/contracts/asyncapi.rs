@@ -451,9 +451,11 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     assert_eq!(client.get(told["url"].as_str().unwrap()).send().await.unwrap().status().as_u16(), 200);
 
     installation.until_processed().await;
-    let replay = run_cli(installation, &["replay", "webhooks", "--since", "1h", "--publish", "--yes"]).await;
+    let publish = ["--publish", "--yes", "--by", "Ann", "--note", "ticket 17"];
+    let replay =
+        run_cli(installation, &[&["replay", "webhooks", "--since", "1h"], &publish[..]].concat()).await;
     assert!(replay.status.success(), "{replay:?}");
-    let replay = run_cli(installation, &["deadletter", "replay", "--all", "--publish", "--yes"]).await;
+    let replay = run_cli(installation, &[&["deadletter", "replay", "--all"], &publish[..]].concat()).await;
     assert!(replay.status.success(), "{replay:?}");
     let stored = eventually("everything is published", || async {
         let mut all = Vec::new();

@@ -70,6 +70,12 @@ pub const WRITTEN: Name = Name::new("Imchannel-Written");
 pub const MAY_BE_SENT: Name = Name::new("Imchannel-May-Be-Sent");
 /// `true` on an event or command that an operator published again.
 pub const REPLAYED: Name = Name::new("Imchannel-Replayed");
+/// Number of the run of a replay, beside [`REPLAYED`]: everything that one call of `imchannel` published again has the same.
+pub const REPLAY_RUN: Name = Name::new("Imchannel-Replay-Run");
+/// Who published again, as that person named themselves, beside [`REPLAYED`]. NATS does not check it.
+pub const REPLAYED_BY: Name = Name::new("Imchannel-Replayed-By");
+/// Why it was published again, beside [`REPLAYED`].
+pub const REPLAY_REASON: Name = Name::new("Imchannel-Replay-Reason");
 /// The BSP of a dead letter.
 pub const BSP: Name = Name::new("Imchannel-Bsp");
 /// When a dead letter was written, RFC 3339.

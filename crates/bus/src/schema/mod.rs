@@ -2,6 +2,7 @@
 
 pub mod headers;
 pub mod ledger_size;
+pub mod replay;
 pub(crate) mod stream_id;
 pub mod streams;
 pub mod subject;

@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use self::replay::{ReplayOptions, replay_letters};
 use crate::commands::replay as webhooks;
+use crate::commands::replay::by::By;
 use crate::commands::replay::history::parse_origin;
 use crate::commands::tail;
 use crate::confirm::is_confirmed;
@@ -65,6 +66,8 @@ pub(crate) enum DeadLetters {
         /// Keep the dead letters of what was published. Commands are not published then.
         #[arg(long, requires = "publish")]
         keep: bool,
+        #[command(flatten)]
+        by: By,
     },
     /// Remove dead letters permanently.
     Drop {
@@ -117,13 +120,14 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
             let form = if raw { Form::RawBody } else { Form::Readable(PersonalData::of_flag(unmask)) };
             show(&bus, sequence, form, out).await
         }
-        DeadLetters::Replay { which, publish, yes, keep, .. } => {
+        DeadLetters::Replay { which, publish, yes, keep, by, .. } => {
             let letters = which.letters(&bus, Part::Whole).await?;
             let question = format!("Publish what {} hold?", pluralize(letters.len(), "dead letter"));
             if publish && !letters.is_empty() && !is_confirmed(yes, &question)? {
                 return Ok(out.faulty("nothing was published; use --yes to publish without asking"));
             }
-            replay_letters(&bus, letters, ReplayOptions { dry_run: !publish, keep }, out).await
+            let run = by.run(webhooks::number_of_now());
+            replay_letters(&bus, letters, ReplayOptions { dry_run: !publish, keep, run }, out).await
         }
         DeadLetters::Drop { which, yes } => {
             drop_letters(&bus, which.letters(&bus, Part::Heads).await?, yes, out).await

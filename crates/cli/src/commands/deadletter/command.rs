@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bsp::ChannelId;
 use bsp::command::{self, ReceivedCommand};
+use bus::replay::ReplayRun;
 use bus::streams::{COMMANDS, SENDS_BUCKET};
 use bus::{Bus, Delivery, Headers, Priority, Subject, fill, headers, message_store};
 use jiff::Timestamp;
@@ -126,14 +127,19 @@ pub(super) async fn require_room(bus: &Bus) -> anyhow::Result<()> {
 }
 
 /// Publishes the command again, and removes its dead letter.
-pub(super) async fn publish(bus: &Bus, letter: &Delivery, again: &Again) -> anyhow::Result<()> {
+pub(super) async fn publish(
+    bus: &Bus,
+    letter: &Delivery,
+    again: &Again,
+    run: &ReplayRun,
+) -> anyhow::Result<()> {
     require_room(bus).await?;
     // The stream recognizes the same dead letter for its duplicate window, and the ledger does so after that.
     let id = format!("deadletter-{}", letter.sequence);
     let headers = || {
         Headers::new()
             .with(headers::MESSAGE_ID, &id)
-            .with(headers::REPLAYED, "true")
+            .with_replay(Some(run))
             .with_optional(headers::CONTENT_TYPE, letter.headers.get(headers::CONTENT_TYPE))
             .with_optional(headers::TRACEPARENT, letter.headers.get(headers::TRACEPARENT))
     };

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use bsp::{Parsed, registry};
+use bus::replay::ReplayRun;
 use bus::{Bus, Delivery, headers, message_store};
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Now, command, parse};
@@ -13,12 +13,14 @@ use crate::output::{GOOD, ODD, Out, styled, text};
 use crate::words::pluralize;
 
 /// Options of a replay of dead letters.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ReplayOptions {
     /// Publish and remove nothing.
     pub(super) dry_run: bool,
     /// Keep the dead letters of what is published.
     pub(super) keep: bool,
+    /// Who does it, and why.
+    pub(super) run: ReplayRun,
 }
 
 pub(super) async fn replay_letters(
@@ -27,12 +29,11 @@ pub(super) async fn replay_letters(
     options: ReplayOptions,
     out: &Out,
 ) -> anyhow::Result<Exit> {
-    let number = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
     let _room = publish::Room::watch(bus).await?;
     let progress = bar(letters.len() as u64, "replaying", out);
     let mut done = Replayed::default();
     for letter in &letters {
-        let replay = Replay { bus, letter, number, options };
+        let replay = Replay { bus, letter, options: &options };
         let (what, detail) = replay.run(&mut done).await?;
         out.object(&json!({ "sequence": letter.sequence, "outcome": what, "reason": detail }));
         let style = if what == "refused" { ODD } else { GOOD };
@@ -71,8 +72,7 @@ struct Replayed {
 struct Replay<'r> {
     bus: &'r Bus,
     letter: &'r Delivery,
-    number: u64,
-    options: ReplayOptions,
+    options: &'r ReplayOptions,
 }
 
 impl Replay<'_> {
@@ -96,7 +96,7 @@ impl Replay<'_> {
                 ("would be published in part", still.detail(parsed.items.len()))
             }
             Now::Command(again) => {
-                command::publish(self.bus, self.letter, &again).await?;
+                command::publish(self.bus, self.letter, &again, &self.options.run).await?;
                 done.commands += 1;
                 ("published", String::new())
             }
@@ -123,7 +123,7 @@ impl Replay<'_> {
         let bsp = registry::find(self.letter.headers.get(headers::BSP).unwrap_or_default());
         let bsp = bsp.context("the BSP of the dead letter is unknown")?.profile().id;
         let mut events = 0;
-        let replay = publish::WebhookReplay { webhook, bsp, channel, number: self.number };
+        let replay = publish::WebhookReplay { webhook, bsp, channel, run: &self.options.run };
         for item in &parsed.items {
             events += u64::from(replay.publish_item(self.bus, item).await?);
         }

@@ -1,6 +1,7 @@
 //! `imchannel replay webhooks`: parses stored webhooks again with this version. It shows the differences from the
 //! published events, or publishes the events with `--publish`.
 
+pub(crate) mod by;
 mod compare;
 mod dry_run;
 pub(crate) mod history;
@@ -9,6 +10,7 @@ mod show;
 
 use bsp::{BspId, ChannelId, Parsed, Webhook, registry};
 use bus::read::{self, StartAt};
+use bus::replay::RUN_MAX;
 use bus::streams::WEBHOOKS;
 use bus::subject::Filter;
 use bus::{Bus, Delivery, Subject};
@@ -17,6 +19,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::json;
 
+use self::by::By;
 use self::dry_run::ReportOptions;
 use crate::commands::tail;
 use crate::confirm::is_confirmed;
@@ -58,8 +61,10 @@ pub(crate) struct Webhooks {
     rate: f64,
     /// Number of this replay. Within the duplicate window of the stream, the same number does not publish the same
     /// event twice, so an interrupted replay can be continued [default: seconds since 1970].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=RUN_MAX))]
     number: Option<u64>,
+    #[command(flatten)]
+    by: By,
 }
 
 /// Selection of webhooks. The start is required.
@@ -105,9 +110,8 @@ pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::
     }
     // Read again from the start: the server deletes a consumer that is idle while the question waits for an answer.
     let webhooks = command.selection.open(&bus).await?;
-    let number =
-        command.number.unwrap_or_else(|| u64::try_from(Timestamp::now().as_second()).unwrap_or_default());
-    publish::run(&bus, webhooks, number, command.rate, out).await
+    let run = command.by.run(command.number.unwrap_or_else(number_of_now));
+    publish::run(&bus, webhooks, &run, command.rate, out).await
 }
 
 impl Selection {
@@ -129,6 +133,11 @@ impl Selection {
         let until = self.until.map(|until| until.from(now));
         Ok(Selected { messages, until, last, left: self.limit, cut_at: None })
     }
+}
+
+/// The number of a run that begins now: seconds since 1970.
+pub(crate) fn number_of_now() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or_default().min(RUN_MAX)
 }
 
 /// The selected webhooks, oldest first.

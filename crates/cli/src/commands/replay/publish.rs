@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bsp::{BspId, ChannelId, Item};
+use bus::replay::ReplayRun;
 use bus::streams::EVENTS;
 use bus::{Bus, Delivery, Subject, fill, headers};
 use normalizer::event;
@@ -27,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) async fn run(
     bus: &Bus,
     mut webhooks: Selected,
-    number: u64,
+    run: &ReplayRun,
     rate: f64,
     out: &Out,
 ) -> anyhow::Result<Exit> {
@@ -46,8 +47,8 @@ pub(super) async fn run(
                 break;
             }
         }
-        let published = publish(bus, &delivery, number).await;
-        let published = published.with_context(|| go_on(delivery.sequence, webhooks.last, number))?;
+        let published = publish(bus, &delivery, run).await;
+        let published = published.with_context(|| go_on(delivery.sequence, webhooks.last, run))?;
         replayed += 1;
         events += published;
         without += u64::from(published == 0);
@@ -56,7 +57,7 @@ pub(super) async fn run(
     }
     bar.finish_and_clear();
     out.object(&json!({
-        "replay": number, "webhooks": replayed, "events": events, "without_event": without,
+        "replay": run.number, "webhooks": replayed, "events": events, "without_event": without,
         "stopped_before_sequence": stopped_before,
     }));
     let word = styled(GOOD, "replayed");
@@ -68,13 +69,13 @@ pub(super) async fn run(
     ));
     webhooks.say_cut(out);
     match stopped_before {
-        Some(sequence) => bail!("stopped; {}", go_on(sequence, webhooks.last, number)),
+        Some(sequence) => bail!("stopped; {}", go_on(sequence, webhooks.last, run)),
         None => Ok(Exit::Ok),
     }
 }
 
-fn go_on(sequence: u64, last: u64, number: u64) -> String {
-    format!("continue with --from-sequence {sequence} --to-sequence {last} --number {number}")
+fn go_on(sequence: u64, last: u64, run: &ReplayRun) -> String {
+    format!("continue with --from-sequence {sequence} --to-sequence {last} --number {}", run.number)
 }
 
 /// Checks whether EVENTS has room: this process runs no purger that would do so, and a replay must not fill the stream.
@@ -94,9 +95,9 @@ impl Room {
 }
 
 /// Publishes the events of one webhook, and returns their number.
-async fn publish(bus: &Bus, delivery: &Delivery, number: u64) -> anyhow::Result<u64> {
+async fn publish(bus: &Bus, delivery: &Delivery, run: &ReplayRun) -> anyhow::Result<u64> {
     let Some((bsp, channel, parsed)) = parse(delivery) else { return Ok(0) };
-    let replay = WebhookReplay { webhook: delivery, bsp, channel: &channel, number };
+    let replay = WebhookReplay { webhook: delivery, bsp, channel: &channel, run };
     let mut published = 0;
     for item in &parsed.items {
         published += u64::from(replay.publish_item(bus, item).await?);
@@ -110,15 +111,15 @@ pub(crate) struct WebhookReplay<'r> {
     pub(crate) webhook: &'r Delivery,
     pub(crate) bsp: BspId,
     pub(crate) channel: &'r ChannelId,
-    /// Number of the replay.
-    pub(crate) number: u64,
+    /// The run that does it.
+    pub(crate) run: &'r ReplayRun,
 }
 
 impl WebhookReplay<'_> {
     /// Publishes the event of one item. Returns whether it has one.
     pub(crate) async fn publish_item(self, bus: &Bus, item: &Item) -> anyhow::Result<bool> {
         let Some(event) = event::of_item(item) else { return Ok(false) };
-        let event = event.replayed(self.number);
+        let event = event.replayed(self.run);
         let subject = Subject::Event(event.kind, self.bsp, self.channel.clone());
         let traceparent = self.webhook.headers.get(headers::TRACEPARENT);
         let headers = || event.headers(self.bsp, self.channel, traceparent);
