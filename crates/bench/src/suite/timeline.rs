@@ -268,7 +268,7 @@ impl Generator {
             summary: "template order_update".to_owned(),
             body: if has_customer { BODY.to_owned() } else { String::new() },
         };
-        NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }
+        NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new(), replayed: None }
     }
 }
 

@@ -20,7 +20,7 @@ mod whole;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use bus::{Delivery, headers};
+use bus::Delivery;
 use channel::Channels;
 use jiff::Timestamp;
 
@@ -98,7 +98,7 @@ impl Extractor {
             stored_at: delivery.stored_at,
             happened_at: None,
             kind: address.kind(),
-            is_replayed: delivery.headers.get(headers::REPLAYED) == Some("true"),
+            is_replayed: delivery.headers.is_replayed(),
             is_bulk: false,
             is_whole: self.bodies == Bodies::Full,
             bsp: bsp.to_owned(),

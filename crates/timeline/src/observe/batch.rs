@@ -105,8 +105,10 @@ mod tests {
             attempt: 1,
             stored_at: row.stored_at,
         };
-        gathered
-            .add(&delivery, vec![NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }]);
+        gathered.add(
+            &delivery,
+            vec![NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new(), replayed: None }],
+        );
     }
 
     #[test]

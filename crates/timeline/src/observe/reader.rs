@@ -210,9 +210,10 @@ impl Reader {
 
     fn rows(&self, extractor: &Extractor, settings: &RuleSettings, read: &ReadMessage) -> Vec<NewRow> {
         let rows = extractor.rows(self.stream, &read.delivery);
+        let mut replayed = read.delivery.headers.replayed().map(Box::new);
         let followed = |row: Row| {
             let rules::Followed { expected, settled } = rules::follow(&row, settings);
-            NewRow { row: Arc::new(row), expected, settled }
+            NewRow { row: Arc::new(row), expected, settled, replayed: replayed.take() }
         };
         rows.into_iter().map(followed).collect()
     }

@@ -1,8 +1,9 @@
-//! The audit log: who saw or changed what is personal. Entries are only added. They outlive the rows: none is removed before
+//! The audit log: who saw or changed what is personal, and who published messages again. Entries are only added. They outlive the rows: none is removed before
 //! [`KEPT`] has passed.
 //!
 //! An entry names no customer: what it is about is shown as rows show it, and numbers in its texts are masked. It names the user
-//! and the address who acted.
+//! and the address who acted. Entries of replays are made from the messages ([`crate::store::replays`]), the others are recorded by the
+//! service before it acts.
 
 use std::time::Duration;
 
@@ -21,19 +22,22 @@ pub enum AuditAction {
     Unmask,
     /// What is stored of a customer was erased.
     Erasure,
+    /// Messages were published again.
+    Replay,
     /// Something that only another version does.
     Other,
 }
 
 impl AuditAction {
     /// Every action of this version.
-    pub const ALL: [Self; 2] = [Self::Unmask, Self::Erasure];
+    pub const ALL: [Self; 3] = [Self::Unmask, Self::Erasure, Self::Replay];
 
     /// Its name, which is stored.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unmask => "unmask",
             Self::Erasure => "erasure",
+            Self::Replay => "replay",
             Self::Other => "other",
         }
     }
@@ -80,6 +84,17 @@ impl AuditEntry {
     }
 }
 
+/// Numbers of messages that were published again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayCounts {
+    /// Messages of EVENTS.
+    pub events: u64,
+    /// Messages of COMMANDS.
+    pub commands: u64,
+    /// When the last one was stored.
+    pub last_at: Timestamp,
+}
+
 /// A recorded entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audited {
@@ -87,6 +102,8 @@ pub struct Audited {
     pub number: u64,
     /// What was recorded.
     pub entry: AuditEntry,
+    /// What a replay has published again up to now; `None` for other actions.
+    pub replayed: Option<ReplayCounts>,
 }
 
 /// Which entries are asked for, from the newest to the oldest.
@@ -100,7 +117,8 @@ pub struct AuditQuery {
     pub limit: usize,
 }
 
-fn masked(text: &str) -> String {
+/// A text without numbers of people, WhatsApp's ids and control characters.
+pub(in crate::store) fn masked(text: &str) -> String {
     plain(&mask::numbers(text))
 }
 

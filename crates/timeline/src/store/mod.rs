@@ -8,18 +8,22 @@
 //! - An expectation that a row has already met is not opened, also if that row came first.
 //! - Rows older than the retention disappear a whole day at a time.
 //! - An entry of the audit log is stored when its call returns, stays as it is, and outlives the rows ([`audit`]).
+//! - A message that was published again is counted in the audit log once, however often its batch comes, and before or with its row
+//!   ([`replays`]).
 //! - Erased rows are found by no look-up and no listing, and their neighbors stay.
 
 pub mod audit;
 pub mod error;
 pub mod lease;
 pub mod postgres;
+pub mod replays;
 pub mod shared;
 pub mod sqlite;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use bus::replay::Replayed;
 use channel::Secret;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -93,6 +97,8 @@ pub struct NewRow {
     pub expected: Vec<Expectation>,
     /// What is no longer expected.
     pub settled: Vec<Settlement>,
+    /// What its message says about its replay, in the first of the message's rows; `None` if it was published for the first time.
+    pub replayed: Option<Box<Replayed>>,
 }
 
 /// Rows of one stream in its order, and the position after them.

@@ -25,7 +25,7 @@ async fn fill(stage: &Stage) {
         let links = vec![stage.link(IdKind::Command, &format!("order-{sequence}"))];
         let row = Row { pointer, stored_at, links, ..command.clone() };
         let followed = rules::follow(&row, &RuleSettings::default());
-        NewRow { row: Arc::new(row), expected: followed.expected, settled: followed.settled }
+        NewRow { row: Arc::new(row), expected: followed.expected, settled: followed.settled, replayed: None }
     };
     let mut sequence = 0;
     while sequence < COMMANDS {

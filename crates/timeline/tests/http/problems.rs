@@ -103,7 +103,7 @@ async fn a_campaigns_command_that_form_1_expected_a_result_of_is_explained_by_it
     let stream = row.pointer.stream;
     let (created_at, stored_at) = (at(-86_400), row.stored_at);
     let position = Position { stream, created_at, reading: 0, missed_after: 0, sequence: 2, stored_at };
-    let new = NewRow { row: Arc::new(row), expected, settled: Vec::new() };
+    let new = NewRow { row: Arc::new(row), expected, settled: Vec::new(), replayed: None };
     stage.store.append(Batch { rows: vec![new], position, gaps: Vec::new() }).await.unwrap();
     let answer: ProblemsAnswer = stage.get("/v1/problems?rule=no_result").await.json();
     let [problem] = &answer.problems[..] else { panic!("{answer:?}") };

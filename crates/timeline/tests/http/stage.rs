@@ -211,7 +211,7 @@ impl Stage {
         let (last, stream, stored_at) = (*next, row.pointer.stream, row.stored_at);
         let copy = |sequence| {
             let row = Row { pointer: Pointer { sequence, ..row.pointer }, ..row.clone() };
-            NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }
+            NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new(), replayed: None }
         };
         let all: Vec<NewRow> = (first..=last).map(copy).collect();
         for rows in all.chunks(BATCH_ROWS_MAX) {

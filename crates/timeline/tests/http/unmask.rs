@@ -104,8 +104,9 @@ async fn store_row(stage: &Stage, gateway: &Gateway, bodies: Bodies) {
     let delivery = found.unwrap().unwrap();
     let extractor = Extractor { keys: stage.keys.clone(), channels: Default::default(), bodies };
     let rows = extractor.rows(StreamNumber::Commands, &delivery).into_iter();
-    let rows =
-        rows.map(|row| NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }).collect();
+    let rows = rows
+        .map(|row| NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new(), replayed: None })
+        .collect();
     let position = Position {
         stream: StreamNumber::Commands,
         created_at: delivery.stored_at,

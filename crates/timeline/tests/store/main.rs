@@ -10,6 +10,7 @@ mod finding;
 mod listing;
 mod postgres;
 mod promises;
+mod replaying;
 mod sample;
 mod sqlite;
 mod storing;

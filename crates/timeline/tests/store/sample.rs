@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bus::replay::Replayed;
 use jiff::{Span, Timestamp};
 use timeline::row::{
     IdKind, Keys, Link, LookupKey, Pointer, Recipient, RecipientKey, Row, RowKind, Status, StreamNumber,
@@ -69,7 +70,7 @@ pub(crate) fn row(stream: StreamNumber, sequence: u64, stored_at: Timestamp) -> 
         summary: String::new(),
         body: String::new(),
     };
-    Sample(NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() })
+    Sample(NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new(), replayed: None })
 }
 
 /// A row of EVENTS.
@@ -134,6 +135,14 @@ impl Sample {
         let channel = self.0.row.channel.clone();
         let due = since + Span::new().seconds(seconds);
         self.0.expected.push(Expectation { rule, key: key(id), file: None, channel, since, due });
+        self
+    }
+
+    /// Its message was published again by a run.
+    pub(crate) fn replayed(mut self, run: Option<u64>, by: Option<&str>) -> Self {
+        self.row().is_replayed = true;
+        let by = by.map(str::to_owned);
+        self.0.replayed = Some(Box::new(Replayed { run, by, reason: None }));
         self
     }
 

@@ -68,7 +68,8 @@ async fn found(rows: Vec<Row>, before: i64) -> Found {
         let stored_at = row.stored_at;
         let position =
             Position { stream, created_at: at(-9), reading: 0, missed_after: 0, sequence, stored_at };
-        let rows = vec![NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new() }];
+        let rows =
+            vec![NewRow { row: Arc::new(row), expected: Vec::new(), settled: Vec::new(), replayed: None }];
         store.append(Batch { rows, position, gaps: Vec::new() }).await.unwrap();
     }
     let store: Arc<dyn Store> = Arc::new(store);

@@ -4,7 +4,7 @@ mod events;
 mod generated;
 mod others;
 
-use bus::Headers;
+use bus::{Headers, headers};
 use bytes::Bytes;
 
 use super::*;

@@ -66,7 +66,7 @@ impl std::fmt::Debug for UnmaskedAnswer {
     }
 }
 
-/// Who saw or changed what is personal, the newest first: `GET /v1/audit`.
+/// Who saw or changed what is personal, and who published messages again, the newest first: `GET /v1/audit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditAnswer {
     /// The entries.
@@ -83,18 +83,32 @@ pub struct AuditEntryAnswer {
     pub number: u64,
     /// When.
     pub at: Timestamp,
-    /// Who: the name of the token, or the user that the proxy named.
+    /// Who: the name of the token, or the user that the proxy named. Of a replay the name that the operator gave, or `unknown`.
     pub user: String,
-    /// The role that allowed it.
+    /// The role that allowed it; `unknown` of a replay.
     pub role: String,
-    /// The address from which it was asked for.
+    /// The address from which it was asked for; `unknown` of a replay.
     pub address: String,
-    /// `unmask` or `erasure`, or `other` for what only another version does.
+    /// `unmask`, `erasure` or `replay`, or `other` for what only another version does.
     pub action: String,
-    /// The id, as it may be shown.
+    /// The id, as it may be shown. Of a replay its number, such as `replay 1796000000`.
     pub target: String,
     /// Why.
     pub reason: String,
-    /// The places of the messages, or counts.
+    /// The places of the messages, or counts. Of a replay the first message.
     pub details: String,
+    /// What a replay has published again; absent for other actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<ReplayedAnswer>,
+}
+
+/// What the timeline has read of a replay up to now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayedAnswer {
+    /// Messages of EVENTS.
+    pub events: u64,
+    /// Messages of COMMANDS.
+    pub commands: u64,
+    /// When the last one was stored.
+    pub last_at: Timestamp,
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crate::http::answer::audit::{
-    AuditAnswer, AuditEntryAnswer, UnmaskAnswer, UnmaskRequest, UnmaskedAnswer,
+    AuditAnswer, AuditEntryAnswer, ReplayedAnswer, UnmaskAnswer, UnmaskRequest, UnmaskedAnswer,
 };
 pub use crate::http::answer::channels::{
     AdminPortAnswer, ChannelAnswer, ChannelHealthAnswer, ChannelsAnswer, HaltedAnswer, LaneAnswer,

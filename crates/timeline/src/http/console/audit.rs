@@ -8,7 +8,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use crate::http::access::require::Unmasker;
-use crate::http::answer::{AuditAnswer, AuditEntryAnswer};
+use crate::http::answer::{AuditAnswer, AuditEntryAnswer, ReplayedAnswer};
 use crate::http::console::layout::{self, Section};
 use crate::http::console::parts;
 use crate::http::console::query::Query;
@@ -34,7 +34,7 @@ pub(super) async fn page(
             h1 { "Audit log" }
             p class="actions" { a class="button" href=(query.on("/v1/audit")) { "JSON" } }
         }
-        p class="quiet" { "Who saw or changed personal data. Entries are kept for 400 days and cannot be changed. A hole in their numbers may be an entry that was removed." }
+        p class="quiet" { "Who saw or changed personal data, and who published messages again. Entries are kept for 400 days and cannot be changed; the counts of a replay grow. A hole in the numbers may be an entry that was removed." }
         (filters(&query))
         section class="card" aria-label="Entries" { (table(&answer, &query)) }
     };
@@ -60,7 +60,7 @@ fn filters(query: &Query) -> Markup {
 fn table(answer: &AuditAnswer, query: &Query) -> Markup {
     html! {
         @if answer.entries.is_empty() {
-            div class="empty" { p class="empty-title" { "No entry." } p { "An entry appears here when someone shows numbers and texts, or erases a customer." } }
+            div class="empty" { p class="empty-title" { "No entry." } p { "An entry appears here when someone shows numbers and texts, erases a customer, or publishes messages again." } }
         } @else {
             table class="list" {
                 thead { tr {
@@ -79,10 +79,32 @@ fn row(entry: &AuditEntryAnswer) -> Markup {
     html! {
         tr {
             th scope="row" class="when" { (parts::time(entry.at)) span class="under" { "entry " (entry.number) } }
-            td { (visible(&entry.user)) span class="under" { (visible(&entry.role)) " at " (visible(&entry.address)) } }
+            td { (visible(&entry.user)) span class="under" { (under_the_user(entry)) } }
             td { (entry.action) }
-            td { (parts::id(&entry.target)) @if !entry.details.is_empty() { span class="under" { (visible(&entry.details)) } } }
+            td {
+                (parts::id(&entry.target))
+                @if let Some(replayed) = &entry.replayed { span class="under" { (published(replayed)) ", the last one " (parts::time(replayed.last_at)) } }
+                @if !entry.details.is_empty() { span class="under" { (visible(&entry.details)) } }
+            }
             td { (visible(&entry.reason)) }
         }
     }
+}
+
+fn under_the_user(entry: &AuditEntryAnswer) -> Markup {
+    if entry.replayed.is_some() {
+        return html! { "as the replay says; not checked" };
+    }
+    html! { (visible(&entry.role)) " at " (visible(&entry.address)) }
+}
+
+/// What a replay has published, such as "2 events and 1 command".
+fn published(replayed: &ReplayedAnswer) -> String {
+    let count = |number: u64, one: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        _ => Some(format!("{number} {one}s")),
+    };
+    let counts = [count(replayed.events, "event"), count(replayed.commands, "command")];
+    counts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }

@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::http::Uri;
 
 use crate::http::access::require::Unmasker;
-use crate::http::answer::{AuditAnswer, AuditEntryAnswer};
+use crate::http::answer::{AuditAnswer, AuditEntryAnswer, ReplayedAnswer};
 use crate::http::cursor::Cursors;
 use crate::http::parameters::Parameters;
 use crate::http::refusal::Refusal;
 use crate::http::routes::listing::{self, Paging};
 use crate::http::state::Shared;
-use crate::store::audit::{AuditAction, AuditQuery, Audited};
+use crate::store::audit::{AuditAction, AuditQuery, Audited, ReplayCounts};
 
 /// `GET /v1/audit`
 pub(in crate::http) async fn list(
@@ -37,7 +37,8 @@ pub(in crate::http) async fn list(
     Ok(Json(AuditAnswer { entries: entries.into_iter().map(entry).collect(), next }))
 }
 
-fn entry(Audited { number, entry }: Audited) -> AuditEntryAnswer {
+fn entry(Audited { number, entry, replayed }: Audited) -> AuditEntryAnswer {
+    let counts = |ReplayCounts { events, commands, last_at }| ReplayedAnswer { events, commands, last_at };
     AuditEntryAnswer {
         number,
         at: entry.at,
@@ -48,5 +49,6 @@ fn entry(Audited { number, entry }: Audited) -> AuditEntryAnswer {
         target: entry.target,
         reason: entry.reason,
         details: entry.details,
+        replayed: replayed.map(counts),
     }
 }

@@ -23,7 +23,12 @@ impl Stored {
         for stream in StreamNumber::ALL {
             let of_stream = || rows.iter().filter(|row| row.pointer.stream == stream);
             let new: Vec<NewRow> = of_stream()
-                .map(|row| NewRow { row: Arc::new(row.clone()), expected: Vec::new(), settled: Vec::new() })
+                .map(|row| NewRow {
+                    row: Arc::new(row.clone()),
+                    expected: Vec::new(),
+                    settled: Vec::new(),
+                    replayed: None,
+                })
                 .collect();
             for rows in new.chunks(BATCH_ROWS_MAX) {
                 let last = &rows[rows.len() - 1].row;

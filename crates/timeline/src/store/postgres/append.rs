@@ -1,4 +1,4 @@
-//! Stores a batch in one transaction: its rows, what follows from them, its gaps and its position.
+//! Stores a batch in one transaction: its rows, what follows from them, what the audit log counts of them, its gaps and its position.
 //!
 //! Writers take turns, those of other replicas too. A batch whose rows are stored already, because the connection ended at the
 //! commit or because two replicas read the same stream, adds nothing.
@@ -16,6 +16,7 @@ use crate::store::postgres::columns::{self, POSITION, nanoseconds, of_sequence, 
 use crate::store::postgres::days::{self, Day};
 use crate::store::postgres::expect;
 use crate::store::postgres::lock::{self, Lock};
+use crate::store::postgres::replays;
 use crate::store::{Appended, Batch, Gap, NewRow, Place, Position};
 
 /// Stores a batch.
@@ -24,6 +25,7 @@ pub(super) async fn append(client: &mut Client, batch: &Batch) -> Result<Appende
     lock::wait(&transaction, Lock::Write).await?;
     let rows = new_rows(&transaction, batch).await?;
     let met = expect::apply(&transaction, &rows).await?;
+    replays::count(&transaction, &rows).await?;
     if !rows.is_empty() {
         let days: BTreeSet<Day> = rows.iter().map(|new| Day::of(new.row.stored_at)).collect();
         days::make(&transaction, &days).await?;

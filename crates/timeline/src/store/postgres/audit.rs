@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row as SqlRow};
+use tokio_postgres::{Client, GenericClient, Row as SqlRow};
 
-use crate::store::audit::{AuditAction, AuditEntry, AuditQuery, Audited};
+use crate::store::audit::{AuditAction, AuditEntry, AuditQuery, Audited, ReplayCounts};
 use crate::store::error::StoreError;
 use crate::store::postgres::columns::{nanoseconds, of_nanoseconds};
 
@@ -28,7 +28,7 @@ CREATE TRIGGER audit_is_kept BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXECUTE
 ";
 
 /// Adds an entry, and returns its number.
-pub(super) async fn add(client: &Client, entry: &AuditEntry) -> Result<u64, StoreError> {
+pub(super) async fn add(client: &impl GenericClient, entry: &AuditEntry) -> Result<u64, StoreError> {
     let text = "INSERT INTO audit (at, actor, role, address, action, target, reason, details)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING number";
     let (at, action) = (nanoseconds(entry.at), entry.action.name());
@@ -48,7 +48,8 @@ pub(super) async fn add(client: &Client, entry: &AuditEntry) -> Result<u64, Stor
 
 /// Entries from the newest to the oldest.
 pub(super) async fn list(client: &Client, query: AuditQuery) -> Result<Vec<Audited>, StoreError> {
-    let text = "SELECT number, at, actor, role, address, action, target, reason, details FROM audit
+    let text = "SELECT number, a.at, actor, role, address, action, target, reason, details, events, commands, last_at
+        FROM audit a LEFT JOIN replays ON entry = number
         WHERE number < $1 AND ($2::text IS NULL OR action = $2) ORDER BY number DESC LIMIT $3";
     let before = query.before.and_then(|number| i64::try_from(number).ok()).unwrap_or(i64::MAX);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
@@ -58,7 +59,8 @@ pub(super) async fn list(client: &Client, query: AuditQuery) -> Result<Vec<Audit
 
 /// Removes the entries before a time, and returns how many.
 pub(super) async fn expire(client: &Client, before: Timestamp) -> Result<usize, StoreError> {
-    let removed = client.execute("DELETE FROM audit WHERE at < $1", &[&nanoseconds(before)]).await?;
+    let remove = "WITH counts AS (DELETE FROM replays WHERE at < $1) DELETE FROM audit WHERE at < $1";
+    let removed = client.execute(remove, &[&nanoseconds(before)]).await?;
     Ok(usize::try_from(removed).unwrap_or(usize::MAX))
 }
 
@@ -75,5 +77,14 @@ fn audited(columns: &SqlRow) -> Result<Audited, StoreError> {
             reason: columns.try_get(7)?,
             details: columns.try_get(8)?,
         },
+        replayed: counts(columns)?,
     })
+}
+
+/// The counts in the columns 9 to 11 of an entry; `None` if it is not of a replay.
+fn counts(columns: &SqlRow) -> Result<Option<ReplayCounts>, StoreError> {
+    let Some(events) = columns.try_get::<_, Option<i64>>(9)? else { return Ok(None) };
+    let commands: i64 = columns.try_get(10)?;
+    let last_at = of_nanoseconds(columns.try_get(11)?);
+    Ok(Some(ReplayCounts { events: events.cast_unsigned(), commands: commands.cast_unsigned(), last_at }))
 }

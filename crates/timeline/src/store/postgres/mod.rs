@@ -6,7 +6,7 @@
 //! | `positions`, `gaps` | how far each stream is stored, and what was missed |
 //! | `progress` | up to what time each stream is read, for the processes that do not read it |
 //! | `expectations`, `met_files` | what is expected, and what came of files |
-//! | `audit` | the audit log |
+//! | `audit`, `replays` | the audit log, and what replays have published |
 //! | `form` | version of the schema, and a check value of the secret of hashes |
 //!
 //! Everything is in the schema `imchannel_timeline`. A batch is one transaction, so that a crash of either side leaves all
@@ -28,6 +28,7 @@ mod overdue;
 mod pool;
 mod progress;
 mod read;
+mod replays;
 mod schema;
 mod tls;
 

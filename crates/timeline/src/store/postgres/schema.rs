@@ -5,14 +5,14 @@
 use tokio_postgres::{Client, Transaction};
 
 use crate::store::error::{StoreError, StoreFault};
-use crate::store::postgres::audit;
 use crate::store::postgres::lock::{self, Lock};
+use crate::store::postgres::{audit, replays};
 
 /// Name of the schema.
 pub(super) const SCHEMA: &str = "imchannel_timeline";
 
 /// What makes each version of the one before. Once released, an entry never changes.
-const MIGRATIONS: [&str; 2] = [ROWS, audit::TABLES];
+const MIGRATIONS: [&str; 3] = [ROWS, audit::TABLES, replays::TABLES];
 
 /// Rows and what is known of them.
 const ROWS: &str = "

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Row as SqlRow, TransactionBehavior, params};
+use rusqlite::{Connection, Row as SqlRow, Transaction, TransactionBehavior, params};
 
-use crate::store::audit::{AuditAction, AuditEntry, AuditQuery, Audited};
+use crate::store::audit::{AuditAction, AuditEntry, AuditQuery, Audited, ReplayCounts};
 use crate::store::error::StoreError;
 use crate::store::sqlite::day::{nanoseconds, of_nanoseconds};
 use crate::store::sqlite::fault::{self, Sql};
@@ -28,28 +28,7 @@ impl AuditFile {
 
     /// Adds an entry, and returns its number.
     pub(super) fn add(&self, entry: &AuditEntry) -> Result<u64, StoreError> {
-        let mut connection = self.connection();
-        let mut add = || -> Sql<i64> {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.execute(
-                "INSERT INTO entries (at, user, role, address, action, target, reason, details)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    nanoseconds(entry.at),
-                    entry.user,
-                    entry.role,
-                    entry.address,
-                    entry.action.name(),
-                    entry.target,
-                    entry.reason,
-                    entry.details
-                ],
-            )?;
-            let number = transaction.last_insert_rowid();
-            transaction.commit()?;
-            Ok(number)
-        };
-        self.done(add()).map(i64::cast_unsigned)
+        self.write(|transaction| add(transaction, entry)).map(i64::cast_unsigned)
     }
 
     /// Entries from the newest to the oldest.
@@ -60,7 +39,8 @@ impl AuditFile {
         let action = query.action.map(AuditAction::name);
         let list = || -> Sql<Vec<Audited>> {
             let mut statement = connection.prepare(
-                "SELECT number, at, user, role, address, action, target, reason, details FROM entries
+                "SELECT number, e.at, user, role, address, action, target, reason, details, events, commands, last_at
+                 FROM entries e LEFT JOIN replays ON entry = number
                  WHERE number < ?1 AND (?2 IS NULL OR action = ?2) ORDER BY number DESC LIMIT ?3",
             )?;
             statement.query_map(params![before, action, limit], audited)?.collect()
@@ -70,8 +50,22 @@ impl AuditFile {
 
     /// Removes the entries before a time, and returns how many.
     pub(super) fn expire(&self, before: i64) -> Result<usize, StoreError> {
-        let removed = self.connection().execute("DELETE FROM entries WHERE at < ?1", [before]);
-        self.done(removed)
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM replays WHERE at < ?1", [before])?;
+            transaction.execute("DELETE FROM entries WHERE at < ?1", [before])
+        })
+    }
+
+    /// Changes the file. It is on the disk when this returns.
+    pub(super) fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Sql<T>) -> Result<T, StoreError> {
+        let mut connection = self.connection();
+        let write = || -> Sql<T> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let answer = change(&transaction)?;
+            transaction.commit()?;
+            Ok(answer)
+        };
+        self.done(write())
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -82,6 +76,25 @@ impl AuditFile {
     fn done<T>(&self, answer: Sql<T>) -> Result<T, StoreError> {
         answer.map_err(|error| fault::of_sqlite(error, &self.path))
     }
+}
+
+/// Adds an entry, and returns its number.
+pub(super) fn add(transaction: &Transaction<'_>, entry: &AuditEntry) -> Sql<i64> {
+    transaction.execute(
+        "INSERT INTO entries (at, user, role, address, action, target, reason, details)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            nanoseconds(entry.at),
+            entry.user,
+            entry.role,
+            entry.address,
+            entry.action.name(),
+            entry.target,
+            entry.reason,
+            entry.details
+        ],
+    )?;
+    Ok(transaction.last_insert_rowid())
 }
 
 fn audited(columns: &SqlRow<'_>) -> Sql<Audited> {
@@ -98,5 +111,14 @@ fn audited(columns: &SqlRow<'_>) -> Sql<Audited> {
             reason: columns.get(7)?,
             details: columns.get(8)?,
         },
+        replayed: counts(columns)?,
     })
+}
+
+/// The counts in the columns 9 to 11 of an entry; `None` if it is not of a replay.
+fn counts(columns: &SqlRow<'_>) -> Sql<Option<ReplayCounts>> {
+    let Some(events) = columns.get::<_, Option<i64>>(9)? else { return Ok(None) };
+    let commands: i64 = columns.get(10)?;
+    let last_at = of_nanoseconds(columns.get(11)?);
+    Ok(Some(ReplayCounts { events: events.cast_unsigned(), commands: commands.cast_unsigned(), last_at }))
 }

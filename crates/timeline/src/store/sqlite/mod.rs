@@ -34,6 +34,7 @@ mod met;
 mod open;
 mod overdue;
 mod readers;
+mod replays;
 mod schema;
 mod start;
 mod writer;
@@ -75,7 +76,7 @@ pub struct SqliteStore {
 struct Inner {
     files: Arc<Files>,
     writer: Mutex<Writer>,
-    audit: AuditFile,
+    audit: Arc<AuditFile>,
     /// A permit is held until the work ends, also where its caller has given up.
     lookups: Arc<Semaphore>,
     /// Held while filters are written: one task at a time does.

@@ -9,8 +9,10 @@ use crate::store::sqlite::fault::{self, Sql};
 
 /// `application_id` of the files: `imTL`.
 const APPLICATION: i64 = 0x696d_544c;
-/// `user_version` of the files: their form. A file of an older form is brought up to date when it is opened for writing.
+/// `user_version` of the files with rows: their form. A file of an older form is brought up to date when it is opened for writing.
 const FORM: i64 = 2;
+/// The same of the file of the audit log.
+const AUDIT_FORM: i64 = 3;
 /// Rows whose ids are sorted together. A batch changes the pages of one segment only, so that they stay in memory, and a
 /// look-up searches each segment of a day.
 pub(super) const SEGMENT_ROWS: i64 = 131_072;
@@ -89,6 +91,26 @@ CREATE TRIGGER entries_are_kept BEFORE DELETE ON entries WHEN OLD.at > (unixepoc
 BEGIN SELECT RAISE(ABORT, 'an entry of the audit log cannot be removed before 400 days'); END;
 ";
 
+/// What makes form 3 of the audit log of an earlier one, which did not count replays. `replays` has the counts of an entry;
+/// `replayed` has the messages that are counted, so that each is counted once.
+const REPLAYS: &str = "
+CREATE TABLE replays (
+  entry INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, events INTEGER NOT NULL,
+  commands INTEGER NOT NULL, last_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX replays_by_time ON replays (at);
+CREATE TABLE replayed (
+  stream INTEGER NOT NULL, sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL,
+  PRIMARY KEY (stored_at, stream, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER replays_grow BEFORE UPDATE ON replays
+WHEN NEW.entry <> OLD.entry OR NEW.key <> OLD.key OR NEW.at <> OLD.at
+  OR NEW.events < OLD.events OR NEW.commands < OLD.commands OR NEW.last_at < OLD.last_at
+BEGIN SELECT RAISE(ABORT, 'the counts of a replay in the audit log only grow'); END;
+CREATE TRIGGER replays_are_kept BEFORE DELETE ON replays WHEN OLD.at > (unixepoch() - 34560000) * 1000000000
+BEGIN SELECT RAISE(ABORT, 'the counts of a replay in the audit log cannot be removed before 400 days'); END;
+";
+
 /// What makes form 2 of form 1, in the file of a day.
 const DAY_OF_FORM_1: &str = "
 ALTER TABLE positions ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
@@ -120,6 +142,30 @@ pub(super) enum Form {
     Audit,
 }
 
+impl Form {
+    /// The current number of the form.
+    fn number(self) -> i64 {
+        match self {
+            Self::Day | Self::Open => FORM,
+            Self::Audit => AUDIT_FORM,
+        }
+    }
+
+    /// What makes a file of the current form of what is stored.
+    fn tables(self, stored: StoredForm) -> String {
+        match (stored, self) {
+            (StoredForm::Current, _) => String::new(),
+            (StoredForm::New, Self::Day) => DAY.to_owned(),
+            (StoredForm::New, Self::Open) => OPEN.to_owned(),
+            (StoredForm::New, Self::Audit) => [AUDIT, REPLAYS].concat(),
+            (StoredForm::Earlier(_), Self::Day) => DAY_OF_FORM_1.to_owned(),
+            (StoredForm::Earlier(_), Self::Open) => OPEN_OF_FORM_1.to_owned(),
+            // The audit log was the same in forms 1 and 2.
+            (StoredForm::Earlier(_), Self::Audit) => REPLAYS.to_owned(),
+        }
+    }
+}
+
 /// Why a file was not opened.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -143,7 +189,7 @@ pub(super) fn writer(path: &Path, form: Form) -> Result<Connection, Refusal> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| refusal(error, path))?;
     // Before the first change: a file of another program stays as it is.
-    let stored = check(&connection, path)?;
+    let stored = check(&connection, form, path)?;
     prepare_writer(&mut connection, form, stored).map_err(|error| refusal(error, path))?;
     Ok(connection)
 }
@@ -169,19 +215,13 @@ fn prepare_writer(connection: &mut Connection, form: Form, stored: StoredForm) -
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
-    let tables = match (stored, form) {
-        (StoredForm::Current, _) => return Ok(()),
-        (StoredForm::New, Form::Day) => DAY,
-        (StoredForm::New, Form::Open) => OPEN,
-        (StoredForm::New, Form::Audit) => AUDIT,
-        (StoredForm::First, Form::Day) => DAY_OF_FORM_1,
-        (StoredForm::First, Form::Open) => OPEN_OF_FORM_1,
-        (StoredForm::First, Form::Audit) => "",
-    };
+    if stored == StoredForm::Current {
+        return Ok(());
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(tables)?;
+    transaction.execute_batch(&form.tables(stored))?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", FORM)?;
+    transaction.pragma_update(None, "user_version", form.number())?;
     transaction.commit()
 }
 
@@ -190,25 +230,25 @@ fn prepare_writer(connection: &mut Connection, form: Form, stored: StoredForm) -
 enum StoredForm {
     /// Nothing.
     New,
-    /// Form 1.
-    First,
+    /// This earlier form.
+    Earlier(i64),
     /// The current form.
     Current,
 }
 
 /// What is in the file. Refuses one of another program and of a later version.
-fn check(connection: &Connection, path: &Path) -> Result<StoredForm, Refusal> {
+fn check(connection: &Connection, form: Form, path: &Path) -> Result<StoredForm, Refusal> {
     let number = |query: &str| {
         connection.query_row(query, [], |row| row.get::<_, i64>(0)).map_err(|error| refusal(error, path))
     };
     let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    let path = path.display();
+    let (path, current) = (path.display(), form.number());
     let text = match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
-        (APPLICATION, FORM) => return Ok(StoredForm::Current),
-        (APPLICATION, 1) => return Ok(StoredForm::First),
+        (APPLICATION, form) if form == current => return Ok(StoredForm::Current),
+        (APPLICATION, form) if (1..current).contains(&form) => return Ok(StoredForm::Earlier(form)),
         (0, 0) if tables == 0 => return Ok(StoredForm::New),
         (APPLICATION, form) => format!(
-            "{path} has form {form}, and this version of imchannel-timeline reads form {FORM}; start the version that \
+            "{path} has form {form}, and this version of imchannel-timeline reads form {current}; start the version that \
              wrote it, or move the file away"
         ),
         _ => format!("{path} is not a file of imchannel-timeline; move it away, or set another folder"),

@@ -32,7 +32,7 @@ pub(super) struct Opened {
     /// Their writer.
     pub(super) writer: Writer,
     /// The audit log.
-    pub(super) audit: AuditFile,
+    pub(super) audit: Arc<AuditFile>,
     /// The folder is this process's for as long as it is open.
     pub(super) lock: File,
 }
@@ -42,7 +42,7 @@ pub(super) fn open(path: PathBuf) -> Result<Opened, StoreError> {
     let (folder, lock) = Folder::take(path)?;
     folder.remove_partial()?;
     let open = open_or_replace(&folder, &folder.open_file(), OpenFile::open)?;
-    let audit = open_or_replace(&folder, &folder.audit_file(), AuditFile::open)?;
+    let audit = Arc::new(open_or_replace(&folder, &folder.audit_file(), AuditFile::open)?);
     let mut positions = open.positions()?;
     let catalog = Catalog::default();
     for day in folder.days()? {
@@ -58,7 +58,7 @@ pub(super) fn open(path: PathBuf) -> Result<Opened, StoreError> {
     }
     catalog.set_aside(folder.aside()?);
     let files = Arc::new(Files { folder, catalog, readers: Readers::default() });
-    let writer = Writer::new(Arc::clone(&files), open, open::latest(positions));
+    let writer = Writer::new(Arc::clone(&files), open, Arc::clone(&audit), open::latest(positions));
     Ok(Opened { files, writer, audit, lock })
 }
 

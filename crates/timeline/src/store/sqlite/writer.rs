@@ -1,5 +1,5 @@
-//! Stores batches: what is expected first ([`crate::store::sqlite::open`] says why), then the rows of each day with the
-//! position after them, in one transaction.
+//! Stores batches: what is expected and what the audit log counts first ([`crate::store::sqlite::open`] and
+//! [`crate::store::sqlite::replays`] say why), then the rows of each day with the position after them, in one transaction.
 //!
 //! A day's transaction may be lost when the machine loses power (`synchronous=NORMAL`), and then the stream's position with
 //! it: its messages are read again, while the stream holds them. The position of a stream is the latest of all files, so
@@ -14,12 +14,14 @@ use tracing::error;
 
 use crate::row::StreamNumber;
 use crate::store::error::{StoreError, StoreFault};
+use crate::store::sqlite::audit::AuditFile;
 use crate::store::sqlite::day::{Day, nanoseconds};
 use crate::store::sqlite::day_file::{DayFile, Stored, Write};
 use crate::store::sqlite::fault;
 use crate::store::sqlite::files::Files;
 use crate::store::sqlite::met;
 use crate::store::sqlite::open::OpenFile;
+use crate::store::sqlite::replays;
 use crate::store::sqlite::schema::Refusal;
 use crate::store::{Appended, Batch, Expired, Gap, NewRow, Position};
 
@@ -31,6 +33,7 @@ const DAYS_MAX: usize = 3;
 pub(super) struct Writer {
     pub(super) files: Arc<Files>,
     pub(super) open: OpenFile,
+    audit: Arc<AuditFile>,
     /// The last one was written last.
     days: Vec<(Day, DayFile)>,
     positions: HashMap<StreamNumber, Position>,
@@ -50,8 +53,13 @@ struct Run {
 
 impl Writer {
     /// Writes to files whose streams are read up to these positions.
-    pub(super) fn new(files: Arc<Files>, open: OpenFile, positions: HashMap<StreamNumber, Position>) -> Self {
-        Self { files, open, days: Vec::new(), positions, last_days: HashMap::new(), halted: None }
+    pub(super) fn new(
+        files: Arc<Files>,
+        open: OpenFile,
+        audit: Arc<AuditFile>,
+        positions: HashMap<StreamNumber, Position>,
+    ) -> Self {
+        Self { files, open, audit, days: Vec::new(), positions, last_days: HashMap::new(), halted: None }
     }
 
     /// How far each stream is stored.
@@ -90,6 +98,7 @@ impl Writer {
         let met = met::met(&self.files, &rows)?;
         let removed = self.open.apply(&rows, &met).map_err(|failure| self.move_open_aside(failure))?;
         appended.met.extend(removed);
+        replays::count(&self.audit, &rows)?;
         let write = Write { rows: &rows, position: &position, gaps: &gaps };
         let Stored { rows } = self.with_day(day, |file| file.write(&write))?;
         appended.rows += rows;
@@ -213,6 +222,7 @@ impl Writer {
     /// Removes the days that end before a time, and expectations that began before it.
     pub(super) fn expire(&mut self, before: Timestamp) -> Result<Expired, StoreError> {
         let mut expired = Expired { days: 0, expectations: self.open.expire(nanoseconds(before))? };
+        replays::expire(&self.audit, nanoseconds(before))?;
         let mut days: Vec<Day> = self.files.catalog.all().into_iter().map(|known| known.day).collect();
         days.extend(self.files.folder.days_aside()?);
         days.sort_unstable();

@@ -4,6 +4,7 @@ mod access;
 mod database;
 mod faults;
 mod full_disk;
+mod replays;
 mod replicas;
 mod slow;
 

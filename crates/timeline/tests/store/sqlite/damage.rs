@@ -179,16 +179,16 @@ async fn files_of_form_1_are_brought_up_to_date_and_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_a_later_version_is_refused_and_stays_as_it_is() {
-    for name in ["2026-11-21.sqlite", "open.sqlite"] {
+    for name in ["2026-11-21.sqlite", "open.sqlite", "audit.sqlite"] {
         let folder = three_days().await;
         let path = folder.path().join(name);
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
         let bytes = fs::read(&path).unwrap();
         let error = SqliteStore::open(folder.path()).await.unwrap_err();
         assert_eq!(error.fault(), StoreFault::Damaged);
         let text = error.to_string();
         assert!(
-            text.contains(name) && text.contains("form 3") && text.contains("start the version"),
+            text.contains(name) && text.contains("form 9") && text.contains("start the version"),
             "{text}"
         );
         assert_eq!(fs::read(&path).unwrap(), bytes);

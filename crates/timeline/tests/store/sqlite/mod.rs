@@ -7,6 +7,7 @@ mod filters;
 mod folder;
 mod full_disk;
 mod midnight;
+mod replays;
 
 use crate::sqlite::folder::Embedded;
 
