@@ -1,5 +1,5 @@
 //! Erases a customer: the rows of a number, the stored messages behind them, its files in Redis, and what the ledger of sends holds of
-//! its commands. One erasure runs at a time. It goes on after a restart, and is done again without harm.
+//! its commands. One erasure runs at a time, in all processes of a store. It goes on after a restart, and is done again without harm.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `commands` | asks the owners of the lanes to settle commands: answered first, then blanked in the ledger |
 //! | `messages` | overwrites stored messages |
 //! | `remains` | names what cannot be overwritten now, and until when it is there |
+//! | `turn` | which process of those that share a store erases |
 //! | `state` | what an answer says; `kept` has it on the disk while the erasure runs |
 //!
 //! **Order.** First everything that came before the erasure must be read: until the normalizer has processed every webhook and the
@@ -26,6 +27,7 @@ mod messages;
 mod remains;
 mod run;
 mod state;
+mod turn;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,8 +40,8 @@ use tokio_util::sync::CancellationToken;
 pub use crate::erasure::state::{ErasureAnswer, ErasureCounts, ErasureStep, Remaining};
 use crate::observed::Observed;
 use crate::row::{Keys, RecipientKey};
-use crate::store::Store;
 use crate::store::audit::AuditEntry;
+use crate::store::{Store, StoreError};
 
 /// Erasures whose state is kept for answers, the running one among them.
 const ANSWERS_MAX: usize = 32;
@@ -93,10 +95,14 @@ pub(crate) struct ErasureRequest {
 }
 
 /// An erasure was not started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum NotStarted {
     /// The one with this id is running.
     Busy(String),
+    /// Another timeline of the database runs one.
+    BusyElsewhere,
+    /// The store does not say whether another timeline runs one.
+    Store(StoreError),
     /// The system gives no random bytes.
     NoRandom,
     /// It cannot be written to the folder of the timeline, for this reason.
@@ -142,15 +148,23 @@ impl Erasures {
         }
     }
 
-    /// Starts an erasure, unless another one is running.
-    pub(crate) fn start(&self, request: ErasureRequest, now: Timestamp) -> Result<ErasureAnswer, NotStarted> {
+    /// Starts an erasure, unless another one is running: here, or in another timeline of the same store.
+    pub(crate) async fn start(
+        &self,
+        request: ErasureRequest,
+        now: Timestamp,
+    ) -> Result<ErasureAnswer, NotStarted> {
+        self.refuse_if_running()?;
+        let Some(turn) = turn::take(&*self.tools.store).await.map_err(NotStarted::Store)? else {
+            // One of this process may have begun since.
+            self.refuse_if_running()?;
+            return Err(NotStarted::BusyElsewhere);
+        };
         let mut bits = [0; 9];
         getrandom::fill(&mut bits).map_err(|_| NotStarted::NoRandom)?;
         let answer = {
             let mut answers = self.answers();
-            if let Some(running) = answers.iter().find(|answer| !answer.step.is_over()) {
-                return Err(NotStarted::Busy(running.id.clone()));
-            }
+            refuse_if_running(&answers)?;
             let answer = ErasureAnswer::new(hex::encode(bits), &request, now);
             answers.push(answer.clone());
             let over = answers.len().saturating_sub(ANSWERS_MAX);
@@ -158,13 +172,17 @@ impl Erasures {
             answer
         };
         let recipient: RecipientKey = self.tools.keys.recipient(&request.number);
-        let run = run::Run::new(self.tools.clone(), answer.clone(), request, recipient);
+        let run = run::Run::new(self.tools.clone(), answer.clone(), request, recipient).with_turn(turn);
         if let Err(error) = run.keep_asked() {
             self.answers().retain(|known| known.id != answer.id);
             return Err(NotStarted::NotKept(error.to_string()));
         }
         self.spawn(run);
         Ok(answer)
+    }
+
+    fn refuse_if_running(&self) -> Result<(), NotStarted> {
+        refuse_if_running(&self.answers())
     }
 
     /// The state of an erasure; `None` for one that ended before this process was started.
@@ -199,5 +217,13 @@ impl Erasures {
 
     fn answers(&self) -> MutexGuard<'_, Vec<ErasureAnswer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses while one of these is not over.
+fn refuse_if_running(answers: &[ErasureAnswer]) -> Result<(), NotStarted> {
+    match answers.iter().find(|answer| !answer.step.is_over()) {
+        Some(running) => Err(NotStarted::Busy(running.id.clone())),
+        None => Ok(()),
     }
 }

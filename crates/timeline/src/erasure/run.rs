@@ -14,12 +14,12 @@ use crate::erasure::letters;
 use crate::erasure::messages;
 use crate::erasure::remains;
 use crate::erasure::state::{ErasureAnswer, ErasureCounts, ErasureStep, Remaining, name};
-use crate::erasure::{ErasureRequest, Tools};
+use crate::erasure::{ErasureRequest, Tools, turn};
 use crate::life::Floors;
 use crate::row::keys::KEY_BYTES;
 use crate::row::{RecipientKey, StreamNumber};
-use crate::store::Place;
 use crate::store::audit::{AuditAction, AuditEntry};
+use crate::store::{Lease, Place};
 
 /// Pause before the next attempt, while something is waited for.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ pub(super) struct Run {
     /// Messages that are overwritten or gone.
     over: BTreeSet<StoredMessage>,
     remains: Vec<Remaining>,
+    /// The right to erase, while this process has it.
+    turn: Option<Lease>,
 }
 
 /// Shows the state after every step.
@@ -72,7 +74,13 @@ impl Run {
             settled: Settled::default(),
             over: BTreeSet::new(),
             remains: Vec::new(),
+            turn: None,
         }
+    }
+
+    /// The same, which has the right to erase.
+    pub(super) fn with_turn(self, turn: Lease) -> Self {
+        Self { turn: Some(turn), ..self }
     }
 
     /// One that goes on after a restart. What it counts as erased begins with what was counted before.
@@ -103,6 +111,7 @@ impl Run {
             settled,
             over: BTreeSet::new(),
             remains: Vec::new(),
+            turn: None,
             answer: kept.answer,
         }
     }
@@ -110,17 +119,45 @@ impl Run {
     /// Works until it is over. The number is not in what is logged.
     pub(super) async fn complete(mut self, show: Show<'_>) {
         loop {
-            let error = self.step(show).await.err().map(|error| in_words(&*error));
+            let error = self.step_in_turn(show).await.err().map(|error| in_words(&*error));
             if let Some(error) = error.as_ref().filter(|_| error != self.answer.error) {
                 let id = &self.answer.id;
                 tracing::warn!(function = "timeline", "erasure {id} does not go on, trying again: {error}");
             }
             self.answer.error = error;
-            show(&self.answer);
             if self.answer.step.is_over() {
+                // Before it is shown that another one may be asked for.
+                if let Some(turn) = self.turn.take() {
+                    turn.give_back().await;
+                }
+                show(&self.answer);
                 return;
             }
+            show(&self.answer);
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Does what can be done now, if this process is the one of its store that erases. When it loses that right, it stops where it is,
+    /// as at a restart, and waits for the right.
+    async fn step_in_turn(&mut self, show: Show<'_>) -> Step<()> {
+        let turn = match self.turn.take() {
+            Some(turn) => turn,
+            None => match turn::take(&*self.tools.store).await? {
+                Some(turn) => turn,
+                None => {
+                    self.answer.waits_for = vec![turn::WAITS.to_owned()];
+                    return Ok(());
+                }
+            },
+        };
+        tokio::select! {
+            biased;
+            () = turn.lost() => Err(turn::LOST.into()),
+            done = self.step(show) => {
+                self.turn = Some(turn);
+                done
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! What a store does besides that several processes use at once: it says which of them reads a stream, and the others how far
-//! that one has come.
+//! What a store does besides that several processes use at once: it says which of them reads a stream, tells the others how far
+//! that one has come, and says which of them erases.
 
 use crate::progress::StreamProgress;
 use crate::row::{Row, StreamNumber};
@@ -9,6 +9,9 @@ use crate::store::{Answer, Lease};
 pub trait SharedStore: Send + Sync {
     /// The right to read a stream; `None` while a process has it, this one or another.
     fn lease(&self, stream: StreamNumber) -> Answer<'_, Option<Lease>>;
+
+    /// The right to erase a customer; `None` while a process has it, this one or another.
+    fn erasing(&self) -> Answer<'_, Option<Lease>>;
 
     /// Stores how far a stream is read, for the processes that do not read it. `read_until` never goes back.
     fn publish(&self, progress: StreamProgress) -> Answer<'_, ()>;

@@ -76,7 +76,13 @@ pub(in crate::http) async fn create(
     // What the operator wrote may repeat the number in words that no mask knows.
     entry.reason = reason.replace(&number, "…");
     let request = ErasureRequest { number, dry_run, force, entry };
-    let answer = erasures.start(request, now).map_err(|error| match error {
+    let answer = erasures.start(request, now).await.map_err(|error| match error {
+        NotStarted::BusyElsewhere => Refusal::Busy(
+            "one erasure runs at a time, and another timeline of the database runs one; GET /v1/audit?action=erasure has its \
+             id, and the timeline that was asked for it says how far it is"
+                .to_owned(),
+        ),
+        NotStarted::Store(error) => error.into(),
         NotStarted::Busy(id) => Refusal::Busy(format!(
             "one erasure runs at a time, and {id} is running; GET /v1/erasures/{id} says how far it is"
         )),

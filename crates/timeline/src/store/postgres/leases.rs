@@ -1,4 +1,4 @@
-//! The rights to read streams: advisory locks of one session, which the server releases when the session ends.
+//! The rights to read streams and to erase: advisory locks of one session, which the server releases when the session ends.
 //!
 //! The session is a connection of its own. Both sides check it every few seconds, so that another process takes over soon after
 //! this one, its machine or the network fails.
@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::row::StreamNumber;
 use crate::store::error::StoreError;
 use crate::store::lease::Lease;
 use crate::store::postgres::lock::{self, Lock};
@@ -29,12 +28,12 @@ pub(super) struct Leases(tokio::sync::Mutex<Option<Arc<Session>>>);
 struct Session {
     connected: Connected,
     /// The server gives a session the same lock twice, and a process must have each once.
-    taken: Mutex<HashSet<StreamNumber>>,
+    taken: Mutex<HashSet<Lock>>,
 }
 
 impl Session {
-    fn free(&self, stream: StreamNumber) {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream);
+    fn free(&self, lock: Lock) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&lock);
     }
 }
 
@@ -45,13 +44,14 @@ impl std::fmt::Debug for Session {
 }
 
 impl Leases {
-    /// The right to read a stream; `None` while a process has it.
-    pub(super) async fn take(&self, pool: &Pool, stream: StreamNumber) -> Result<Option<Lease>, StoreError> {
+    /// The right that a lock stands for; `None` while a process has it.
+    pub(super) async fn take(&self, pool: &Pool, lock: Lock) -> Result<Option<Lease>, StoreError> {
         let session = self.session(pool).await?;
-        let Some(mut held) = Held::reserve(&session, stream) else { return Ok(None) };
-        held.may_be_locked = lock::take(&session.connected.client, Lock::Stream(stream)).await?;
+        let Some(mut held) = Held::reserve(&session, lock) else { return Ok(None) };
+        let free = held.free.clone();
+        held.may_be_locked = lock::take(&session.connected.client, lock).await?;
         let is_locked = held.may_be_locked;
-        Ok(is_locked.then(|| Lease::until(Box::new(held), session.connected.ended.clone())))
+        Ok(is_locked.then(|| Lease::until(Box::new(held), session.connected.ended.clone(), free)))
     }
 
     async fn session(&self, pool: &Pool) -> Result<Arc<Session>, StoreError> {
@@ -82,36 +82,41 @@ async fn check(session: Weak<Session>, ended: CancellationToken) {
     }
 }
 
-/// The lock of a stream, which is given back when this is dropped.
+/// A lock, which is given back when this is dropped.
 struct Held {
     session: Arc<Session>,
-    stream: StreamNumber,
+    lock: Lock,
     /// Whether the server may have given it: also if the call was canceled or failed.
     may_be_locked: bool,
+    /// Canceled when it is given back.
+    free: CancellationToken,
 }
 
 impl Held {
     /// A lock that is about to be asked for; `None` if this process has it.
-    fn reserve(session: &Arc<Session>, stream: StreamNumber) -> Option<Self> {
-        let is_new = session.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(stream);
-        is_new.then(|| Self { session: Arc::clone(session), stream, may_be_locked: true })
+    fn reserve(session: &Arc<Session>, lock: Lock) -> Option<Self> {
+        let is_new = session.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(lock);
+        let free = CancellationToken::new();
+        is_new.then(|| Self { session: Arc::clone(session), lock, may_be_locked: true, free })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let freed = self.free.clone().drop_guard();
         if !self.may_be_locked {
-            self.session.free(self.stream);
+            self.session.free(self.lock);
             return;
         }
         // Without a runtime the process ends, and the session with it.
         let Ok(runtime) = Handle::try_current() else { return };
-        let (session, stream) = (Arc::clone(&self.session), self.stream);
+        let (session, lock) = (Arc::clone(&self.session), self.lock);
         runtime.spawn(async move {
-            if lock::give_back(&session.connected.client, Lock::Stream(stream)).await.is_err() {
+            if lock::give_back(&session.connected.client, lock).await.is_err() {
                 session.connected.end();
             }
-            session.free(stream);
+            session.free(lock);
+            drop(freed);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Advisory locks of the database: who makes the schema, who writes, and who reads a stream.
+//! Advisory locks of the database: who makes the schema, who writes, who reads a stream, and who erases.
 
 use tokio_postgres::{Client, Transaction};
 
@@ -9,7 +9,7 @@ use crate::store::error::StoreError;
 const CLASS: i32 = 0x696d_544c;
 
 /// What is locked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Lock {
     /// Reading a stream.
     Stream(StreamNumber),
@@ -18,6 +18,8 @@ pub(super) enum Lock {
     Write,
     /// Making the schema.
     Schema,
+    /// Erasing a customer.
+    Erasure,
 }
 
 impl Lock {
@@ -26,6 +28,7 @@ impl Lock {
             Self::Stream(stream) => i32::from(stream as u8),
             Self::Write => 1000,
             Self::Schema => 1001,
+            Self::Erasure => 1002,
         }
     }
 }

@@ -45,6 +45,7 @@ use crate::store::lease::Lease;
 use crate::store::postgres::columns::nanoseconds;
 use crate::store::postgres::days::Day;
 use crate::store::postgres::leases::Leases;
+use crate::store::postgres::lock::Lock;
 use crate::store::postgres::pool::{Pool, Purpose};
 use crate::store::{
     Answer, Appended, Batch, ErasedRows, Expired, Found, Gaps, Listing, MetFile, OverdueCount, OverdueQuery,
@@ -204,7 +205,11 @@ impl Store for PostgresStore {
 
 impl SharedStore for PostgresStore {
     fn lease(&self, stream: StreamNumber) -> Answer<'_, Option<Lease>> {
-        Box::pin(self.leases.take(&self.pool, stream))
+        Box::pin(self.leases.take(&self.pool, Lock::Stream(stream)))
+    }
+
+    fn erasing(&self) -> Answer<'_, Option<Lease>> {
+        Box::pin(self.leases.take(&self.pool, Lock::Erasure))
     }
 
     fn publish(&self, progress: StreamProgress) -> Answer<'_, ()> {

@@ -59,6 +59,29 @@ async fn one_replica_has_the_lease_of_a_stream_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_replica_may_erase_until_it_is_done_or_gone() {
+    let database = Shared::new();
+    let (one, other) = (database.store().await, database.store().await);
+    let lease = one.erasing().await.unwrap().unwrap();
+    assert!(other.erasing().await.unwrap().is_none());
+    assert!(one.erasing().await.unwrap().is_none(), "one erasure at a time in a replica too");
+    // Reading is another right.
+    assert!(other.lease(StreamNumber::Events).await.unwrap().is_some());
+    drop(lease);
+    let lease = eventually("the other may erase", async || other.erasing().await.unwrap()).await;
+    assert!(one.erasing().await.unwrap().is_none());
+    // The replica that has it is killed: its session ends.
+    let end =
+        "SELECT count(pg_terminate_backend(l.pid)) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted AND l.objid = 1002";
+    let ended: i64 = connect(&database.url().await).await.query_one(end, &[]).await.unwrap().get(0);
+    assert_eq!(ended, 1);
+    eventually("the first may erase", async || one.erasing().await.unwrap()).await;
+    // The other one learns that it lost the right.
+    lease.lost().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_learns_how_far_another_reads_and_which_rows_are_new() {
     let database = Shared::new();
     let (one, other) = (database.store().await, database.store().await);
