@@ -98,6 +98,20 @@ pub enum Action {
     ExpirePublish(u8),
     /// It marks the entry as answered ([`sender::protocol::Record::answered`]).
     ExpireMark(u8),
+    /// The eraser asks the owner of the lane about a command: its entry is read and judged
+    /// ([`sender::protocol::ErasedCommand::judge`]). It comes from outside, so a command must be able to end without it.
+    AskToErase(At),
+    /// The process drops that a command is to be answered: the eraser did not ask for a while.
+    StopAsking(At),
+    /// A command whose customer is erased, and that was never delivered, is to be answered like one that expires. The steps after it
+    /// are those of [`Self::Expire`] ([`sender::protocol::customer_erased`], [`sender::protocol::owed_result`]).
+    FindErased(At),
+    /// An attempt of such a command ends before its call ([`sender::protocol::LedgerView::fail_before_call`],
+    /// [`sender::protocol::customer_erased`]).
+    RefuseErased(At),
+    /// Result and context are removed from an entry ([`sender::protocol::Record::answered`]), over its unchanged revision. The lease was
+    /// checked right before ([`sender::protocol::Writer::may_write`]).
+    Blank(u8),
     /// The server applies a delayed write.
     ApplyDelayed,
     /// The server drops a delayed write.
@@ -170,6 +184,13 @@ impl fmt::Display for Action {
             Self::ExpireMark(one) => {
                 write!(f, "{}: its check of expired commands marks the entry as answered", replica(one))
             }
+            Self::AskToErase(at) => write!(f, "{at}: the eraser asks, the ledger entry is read and judged"),
+            Self::StopAsking(at) => write!(f, "{at}: the eraser asks no more"),
+            Self::FindErased(at) => {
+                write!(f, "{at}: is to be answered in the stream, its customer is erased")
+            }
+            Self::RefuseErased(at) => write!(f, "{at}: ends its attempt, its customer is erased"),
+            Self::Blank(one) => write!(f, "{}: removes result and context from the entry", replica(one)),
             Self::ApplyDelayed => f.write_str("the server of the ledger applies the delayed write"),
             Self::DropDelayed => f.write_str("the server of the ledger drops the delayed write"),
             Self::Accept(at) => write!(f, "BSP: accepts the message of {at}"),

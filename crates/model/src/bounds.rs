@@ -17,6 +17,8 @@ pub struct Bounds {
     pub rejects_used_ids: bool,
     /// Whether a day may pass while a replica does nothing, in which the ledger drops its entries and the stream its commands.
     pub may_sleep_a_day: bool,
+    /// Whether the customer of the commands may be erased.
+    pub may_erase: bool,
     /// Time until the deadline of the commands, in steps of 2 s.
     pub deadline: u8,
     /// Most faults of each kind.
@@ -88,6 +90,7 @@ impl Bounds {
         message_log: MessageLog::Prompt,
         rejects_used_ids: false,
         may_sleep_a_day: false,
+        may_erase: false,
         deadline: time::DEADLINE,
         faults: Faults::NONE,
         mutant: None,

@@ -6,6 +6,7 @@ use crate::action::{Action, At};
 use crate::bounds::Bounds;
 use crate::command::Verdict;
 use crate::entry::{self, Entry, Progress, Written};
+use crate::erasing;
 use crate::job::{Job, Then, Write};
 use crate::mutant::Mutant;
 use crate::next::Next;
@@ -102,6 +103,10 @@ fn read(world: &mut World, bounds: &Bounds, at: At) {
 }
 
 fn begin(world: &World, bounds: &Bounds, at: At, known: Option<Entry>, next: &mut Next<'_>) {
+    if world.replicas[usize::from(at.replica)].is_erased[usize::from(at.command)] {
+        next.step(Action::RefuseErased(at), |world| erasing::refuse(world, bounds, at, known));
+        return;
+    }
     next.step(Action::Begin(at), |world| {
         let view = entry::view(known, bounds.second);
         let check = check_attempt(time::duration(world.time_left), world.is_owner(at.replica));

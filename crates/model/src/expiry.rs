@@ -1,4 +1,5 @@
-//! The check of commands that expire in the stream, before they are delivered (`Backlog::answer` in the sender).
+//! The check of commands that expire in the stream, before they are delivered (`Backlog::answer` in the sender). A command whose customer
+//! is erased is answered in the same way.
 
 use sender::protocol::{Writer, owed_result};
 
@@ -25,12 +26,15 @@ pub(crate) fn steps(world: &World, bounds: &Bounds, replica: u8, next: &mut Next
                 if is_due && world.time_left == 0 && world.is_owner(replica) {
                     let at = At { replica, command: number };
                     next.step(Action::FindExpired(at), |world| {
-                        world.replica(replica).expiry = Expiry::Write { command: number };
+                        world.replica(replica).expiry =
+                            Expiry::Write { command: number, verdict: Verdict::Expired };
                     });
                 }
             }
         }
-        Expiry::Write { command } => write_steps(world, bounds, At { replica, command }, next),
+        Expiry::Write { command, verdict } => {
+            write_steps(world, bounds, At { replica, command }, verdict, next);
+        }
         Expiry::Publish { command, revision, verdict } => {
             next.step(Action::ExpirePublish(replica), |world| {
                 store(world, bounds, command, verdict);
@@ -53,20 +57,22 @@ pub(crate) fn steps(world: &World, bounds: &Bounds, replica: u8, next: &mut Next
     }
 }
 
-fn write_steps(world: &World, bounds: &Bounds, at: At, next: &mut Next<'_>) {
-    next.step(Action::Expire(at), |world| world.replica(at.replica).expiry = write(world, bounds, at));
+fn write_steps(world: &World, bounds: &Bounds, at: At, verdict: Verdict, next: &mut Next<'_>) {
+    next.step(Action::Expire(at), |world| {
+        world.replica(at.replica).expiry = write(world, bounds, at, verdict);
+    });
     if world.left.lost_acks > 0 {
         next.step(Action::ExpireUnacked(at), |world| {
             world.left.lost_acks -= 1;
-            let _ = write(world, bounds, at);
+            let _ = write(world, bounds, at, verdict);
             world.replica(at.replica).expiry = Expiry::Idle;
         });
     }
 }
 
 /// Writes the entry. Returns what the check does next.
-fn write(world: &mut World, bounds: &Bounds, at: At) -> Expiry {
-    let (command, verdict) = (at.command, Verdict::Expired);
+fn write(world: &mut World, bounds: &Bounds, at: At, verdict: Verdict) -> Expiry {
+    let command = at.command;
     if bounds.has(Mutant::ExpiryWithoutLedger) {
         return Expiry::Publish { command, revision: 0, verdict };
     }

@@ -15,6 +15,7 @@ mod call_steps;
 pub mod command;
 mod command_steps;
 mod entry;
+mod erasing;
 mod expiry;
 mod job;
 mod ledger;

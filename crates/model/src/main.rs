@@ -26,6 +26,9 @@ struct Cli {
     /// A replica may sleep for longer than the ledger keeps entries.
     #[arg(long)]
     sleep: bool,
+    /// The customer of the commands may be erased.
+    #[arg(long)]
+    erase: bool,
     /// Most acknowledgements of writes and commands that are lost or late.
     #[arg(long, default_value_t = 1)]
     lost_acks: u8,
@@ -82,6 +85,7 @@ impl Cli {
             message_log: self.message_log,
             rejects_used_ids: self.rejects_used_ids,
             may_sleep_a_day: self.sleep,
+            may_erase: self.erase,
             deadline: self.deadline,
             faults,
             mutant: self.mutant,

@@ -43,6 +43,10 @@ pub enum Mutant {
     ExpiryWithoutLedger,
     /// Every command whose id has an entry counts as a duplicate of another one.
     EveryoneIsDuplicate,
+    /// Result and context are removed from the entry of an erased customer before the result is stored.
+    BlankBeforeResult,
+    /// The entry of an erased customer is removed instead of its result and context.
+    ErasedEntry,
     /// A message that the log does not show is looked up until it does.
     LookUpWithoutEnd,
 }

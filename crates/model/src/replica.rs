@@ -1,6 +1,7 @@
 //! A replica of the sender.
 
 use crate::command::Verdict;
+use crate::entry::Entry;
 use crate::job::Job;
 use crate::time::Ticks;
 
@@ -14,6 +15,10 @@ pub(crate) struct Replica {
     /// For each command whether an own call of it has ended. Only a mutant needs it.
     pub(crate) has_called: [bool; COMMANDS],
     pub(crate) expiry: Expiry,
+    /// For each command whether it is answered instead of sent, because its customer is erased.
+    pub(crate) is_erased: [bool; COMMANDS],
+    /// The entry from which result and context are to be removed.
+    pub(crate) blanking: Option<Entry>,
     /// Whether its machine is suspended.
     pub(crate) is_suspended: bool,
     /// Ticks for which its machine was suspended since it became idle: its monotonic clock is behind by them.
@@ -28,8 +33,8 @@ pub(crate) enum Expiry {
     /// It does nothing.
     #[default]
     Idle,
-    /// The entry of an expired command is to be written.
-    Write { command: u8 },
+    /// The entry of an expired command, or of one whose customer is erased, is to be written.
+    Write { command: u8, verdict: Verdict },
     /// The entry with the result is written, and the result is to be stored.
     Publish { command: u8, revision: u8, verdict: Verdict },
     /// The entry is to be marked as answered.
@@ -48,7 +53,9 @@ impl Expiry {
 impl Replica {
     /// Whether it does nothing.
     pub(crate) fn is_idle(&self) -> bool {
-        self.expiry == Expiry::Idle && self.jobs.iter().all(|job| *job == Job::Idle)
+        self.expiry == Expiry::Idle
+            && self.blanking.is_none()
+            && self.jobs.iter().all(|job| *job == Job::Idle)
     }
 
     /// Drops what only matters to work in progress, when no work is in progress.

@@ -3,6 +3,7 @@
 use crate::action::{Action, At};
 use crate::bounds::{Bounds, Second};
 use crate::command::{Command, Verdict};
+use crate::erasing;
 use crate::expiry;
 use crate::ledger;
 use crate::mutant::Mutant;
@@ -43,6 +44,7 @@ impl Model for Protocol {
                 command_steps::steps(state, bounds, At { replica, command }, &mut next);
             }
             expiry::steps(state, bounds, replica, &mut next);
+            erasing::steps(state, bounds, replica, &mut next);
         }
         if let Some(write) = state.delayed {
             next.step(Action::ApplyDelayed, |world| {
@@ -79,6 +81,7 @@ impl Model for Protocol {
                 | Action::QueryFailed(_)
                 | Action::AckLost(_)
                 | Action::ExpireUnacked(_)
+                | Action::AskToErase(_)
                 | Action::AcceptUnanswered(_)
                 | Action::Reject(_)
                 | Action::RejectUnanswered(_)

@@ -160,6 +160,13 @@ impl World {
     /// states that differ in the numbers alone become the same one.
     pub(crate) fn normalize(&mut self) {
         self.replicas.iter_mut().for_each(Replica::settle);
+        for (number, command) in self.commands.iter().enumerate() {
+            // It is not delivered again.
+            let is_over = command.is_none_or(|command| command.is_acked);
+            for replica in self.replicas.iter_mut().filter(|_| is_over) {
+                replica.is_erased[number] &= replica.jobs[number] != Job::Idle;
+            }
+        }
         self.requests.sort_unstable_by_key(|request| {
             request.map_or((1, 0, 0), |request| (0, request.age, request.by))
         });
@@ -175,6 +182,7 @@ impl World {
         for replica in &mut self.replicas {
             replica.jobs.iter_mut().for_each(|job| job.for_each_revision(&mut change));
             replica.expiry.revision().into_iter().for_each(&mut change);
+            replica.blanking.iter_mut().for_each(|entry| change(&mut entry.revision));
         }
     }
 
@@ -183,6 +191,7 @@ impl World {
         self.delayed.iter_mut().for_each(|write| change(&mut write.record.token));
         for replica in &mut self.replicas {
             replica.jobs.iter_mut().for_each(|job| job.for_each_record(|record| change(&mut record.token)));
+            replica.blanking.iter_mut().for_each(|entry| change(&mut entry.record.token));
         }
         self.requests.iter_mut().flatten().for_each(|request| change(&mut request.token));
     }

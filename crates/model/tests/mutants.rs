@@ -161,6 +161,20 @@ fn a_duplicate_of_itself_is_lost() {
     is_caught(Mutant::EveryoneIsDuplicate, Property::NeverLost, two);
 }
 
+/// A customer who is erased while a process is killed.
+const ERASED: Bounds =
+    Bounds { may_erase: true, deadline: 2, faults: Faults { crashes: 1, ..Faults::NONE }, ..Bounds::PLAIN };
+
+#[test]
+fn a_result_that_is_removed_from_its_entry_before_it_is_stored_is_lost() {
+    is_caught(Mutant::BlankBeforeResult, Property::NeverLost, ERASED);
+}
+
+#[test]
+fn a_customer_whose_entry_is_removed_gets_the_message_twice() {
+    is_caught(Mutant::ErasedEntry, Property::NeverTwice, ERASED);
+}
+
 #[test]
 fn a_look_up_without_end_never_ends() {
     let bounds = Bounds { message_log: MessageLog::Late, faults: LOST_ANSWER, ..Bounds::PLAIN };

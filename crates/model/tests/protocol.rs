@@ -84,3 +84,14 @@ fn two_commands_with_one_id() {
         holds(&format!("a second command, {second:?}"), Bounds { second: Some(second), ..Bounds::PLAIN });
     }
 }
+
+#[test]
+fn a_customer_who_is_erased() {
+    // A short deadline: the eraser asks at any time before it and after it.
+    let erased = |faults| Bounds { may_erase: true, deadline: 2, ..with(faults) };
+    holds("an erased customer, a crash", erased(Faults { crashes: 1, ..Faults::NONE }));
+    holds("an erased customer, a redelivery", erased(Faults { redeliveries: 1, ..Faults::NONE }));
+    let lost = Faults { lost_answers: 1, ..Faults::NONE };
+    let resends = Bounds { may_resend: true, deadline: Bounds::PLAIN.deadline, ..erased(lost) };
+    holds("an erased customer, sent again", resends);
+}

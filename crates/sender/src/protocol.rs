@@ -13,9 +13,12 @@
 //! | the outcome is written | [`LedgerView::decided`], [`LedgerView::outcome_writer`], [`Writer::may_write`], [`read_back`] | `Work::decide` |
 //! | the result is stored, and the command acknowledged | [`Completion::is_acknowledged`] | `Work::publish`, `LaneWorker::finish` |
 //! | a command expires in the stream | [`owed_result`] | `Backlog::answer` |
+//! | its customer is erased | [`ErasedCommand::judge`], [`customer_erased`], [`LedgerView::fail_before_call`], [`Record::answered`] | `lane::erasure::settle` |
 
 pub use crate::bsp_client::log_question::LookupResult;
 pub use crate::context::Completion;
+pub use crate::context::erased_commands::customer_erased;
+pub use crate::lane::erasure::judge::{EntryNeeds, ErasedCommand, StoredContent};
 pub use crate::lane::expiry::owed_result;
 pub use crate::ledger::command_key::CommandKey;
 pub use crate::ledger::compact::CommandIdentity;

@@ -54,7 +54,7 @@ impl ErasedCommands {
 }
 
 /// The outcome of a command whose customer was erased before it was sent.
-pub(crate) fn customer_erased() -> Outcome {
+pub fn customer_erased() -> Outcome {
     Outcome::rejected(CUSTOMER_ERASED, "the customer was erased before the message was sent")
 }
 

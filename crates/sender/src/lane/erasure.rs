@@ -10,7 +10,10 @@
 //! | a result that is not stored yet | nothing: it is published as always |
 //! | the entry of another command with the same id | nothing: the command is answered by the worker of the lane first |
 //!
-//! No entry is deleted: it shows that the command was processed, until it is 26 hours old.
+//! What an entry needs is decided by [`judge`], which the model of the send protocol calls too. No entry is deleted: it shows that the
+//! command was processed, until it is 26 hours old.
+
+pub(crate) mod judge;
 
 use std::time::Duration;
 
@@ -26,9 +29,10 @@ use tokio::time::Instant;
 use crate::command;
 use crate::context::LaneContext;
 use crate::context::erased_commands::customer_erased;
+use crate::lane::erasure::judge::{EntryNeeds, ErasedCommand, StoredContent};
 use crate::lane::expiry;
 use crate::lane::expiry::segment::Delivered;
-use crate::ledger::record::{NextStep, Record};
+use crate::ledger::record::Record;
 
 /// Pause after a failed attempt to listen.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -45,32 +49,16 @@ struct Asked<'a> {
     stored: Option<&'a Delivery>,
 }
 
-/// What the entry of a command's id needs.
-#[derive(Debug, PartialEq, Eq)]
-enum Judged {
-    /// Nothing: it has no result, or is of another command that is asked for itself if it is the customer's.
-    Settled,
-    /// The command is answered first.
-    Waits,
-    /// Its result is replaced.
-    Blank,
-}
-
 impl Asked<'_> {
-    fn judge(self, channel: &ChannelId, record: &Record) -> Judged {
+    fn judge(self, channel: &ChannelId, record: &Record) -> EntryNeeds {
         let digest = self.stored.and_then(|stored| digest(channel, stored));
-        let is_answered = self.asked.is_result_stored;
-        // An invalid command is answered by itself.
-        let is_invalid = self.stored.is_some() && digest.is_none();
-        match record.clone().next(self.asked.sequence, digest.as_ref().unwrap_or(&record.digest)) {
-            NextStep::AlreadyPublished => Judged::Settled,
-            NextStep::Duplicate | NextStep::IdConflict if is_answered => Judged::Settled,
-            NextStep::Duplicate if !is_invalid => Judged::Settled,
-            NextStep::Publish(_) if is_answered => Judged::Blank,
-            // The id was used for another message before: this one is answered that it was.
-            NextStep::Duplicate | NextStep::IdConflict => Judged::Waits,
-            NextStep::Attempt(_) | NextStep::LookUp(_) | NextStep::Publish(_) => Judged::Waits,
-        }
+        let content = match (self.stored, digest.as_deref()) {
+            (_, Some(digest)) => StoredContent::Digest(digest),
+            (Some(_), None) => StoredContent::Invalid,
+            (None, None) => StoredContent::Gone,
+        };
+        let CommandToErase { sequence, is_result_stored, .. } = *self.asked;
+        ErasedCommand { sequence, content, is_result_stored }.judge(record)
     }
 }
 
@@ -199,9 +187,9 @@ async fn settle_entry(
     // Another version has written it, and that version is asked when it has the lane.
     let record = Record::from_bytes(&entry.value).ok_or(NotNow)?;
     match command.judge(&lane.account.channel, &record) {
-        Judged::Settled => Ok(ErasureState::Settled),
-        Judged::Waits => Ok(ErasureState::Waits),
-        Judged::Blank => {
+        EntryNeeds::Nothing => Ok(ErasureState::Settled),
+        EntryNeeds::Answer => Ok(ErasureState::Waits),
+        EntryNeeds::Blanking => {
             if !lane.lease.is_valid() {
                 return Err(NotNow);
             }
@@ -283,13 +271,13 @@ mod tests {
         };
         let record = |sequence, digest: &str| Record::new(sequence, digest.to_owned(), String::new());
         let of_other = record(5, "other").answered();
-        assert_eq!(judge(&asked(false), Some(&delivery), &of_other), Judged::Waits);
-        assert_eq!(judge(&asked(true), Some(&delivery), &of_other), Judged::Settled);
-        assert_eq!(judge(&asked(false), None, &of_other), Judged::Settled);
+        assert_eq!(judge(&asked(false), Some(&delivery), &of_other), EntryNeeds::Answer);
+        assert_eq!(judge(&asked(true), Some(&delivery), &of_other), EntryNeeds::Nothing);
+        assert_eq!(judge(&asked(false), None, &of_other), EntryNeeds::Nothing);
         // The same command was published twice.
-        assert_eq!(judge(&asked(false), Some(&delivery), &record(5, &own)), Judged::Settled);
+        assert_eq!(judge(&asked(false), Some(&delivery), &record(5, &own)), EntryNeeds::Nothing);
         let invalid = stored("c", "");
-        assert_eq!(judge(&asked(false), Some(&invalid), &record(5, &own)), Judged::Waits);
+        assert_eq!(judge(&asked(false), Some(&invalid), &record(5, &own)), EntryNeeds::Answer);
     }
 
     #[test]
@@ -301,9 +289,9 @@ mod tests {
         let judge = |asked: &CommandToErase, record: &Record| {
             Asked { asked, stored: Some(&delivery) }.judge(&channel(), record)
         };
-        assert_eq!(judge(&asked(false), &open), Judged::Waits);
-        assert_eq!(judge(&asked(false), &owed), Judged::Waits);
-        assert_eq!(judge(&asked(true), &owed), Judged::Blank);
-        assert_eq!(judge(&asked(true), &owed.answered()), Judged::Settled);
+        assert_eq!(judge(&asked(false), &open), EntryNeeds::Answer);
+        assert_eq!(judge(&asked(false), &owed), EntryNeeds::Answer);
+        assert_eq!(judge(&asked(true), &owed), EntryNeeds::Blanking);
+        assert_eq!(judge(&asked(true), &owed.answered()), EntryNeeds::Nothing);
     }
 }

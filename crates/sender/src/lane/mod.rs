@@ -1,7 +1,7 @@
 //! The worker of one lane: fetches commands at the rate of the channel, starts them in order, extends their acks, and
 //! acknowledges them when they are done. What is done with one command is in [`send`](mod@crate::send).
 
-mod erasure;
+pub(crate) mod erasure;
 pub(crate) mod expiry;
 mod fetch;
 mod panics;
