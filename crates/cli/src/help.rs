@@ -63,6 +63,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "imchannel trace order-4711",
             "imchannel trace --to 8618257518838 --since 2h",
             "imchannel --json trace --problems",
+            "imchannel trace order-4711 --unmask --reason ticket-4711",
         ],
     ),
     (

@@ -9,6 +9,8 @@ mod confirm;
 mod users;
 mod target;
 mod redis_target;
+mod timeline_client;
+mod timeline_target;
 mod mask;
 mod show;
 mod refusals;

@@ -18,23 +18,23 @@ use crate::harness::secured::Secured;
 use crate::harness::{Program, secured_channel};
 
 /// What only the customer should read.
-const TEXT: &str = "your secret code is 4711";
+pub(super) const TEXT: &str = "your secret code is 4711";
 /// The user who may unmask, besides the viewer and the operator of `imchannel secrets generate`.
-const SUPERVISOR: &str = "token-of-the-supervisor-0123456789";
+pub(super) const SUPERVISOR: &str = "token-of-the-supervisor-0123456789";
 
 /// A timeline with a stored command, and its tokens.
-struct Office {
+pub(super) struct Office {
     secured: Secured,
     program: Program,
-    url: String,
+    pub(super) url: String,
     /// The file of the tokens, and the token of its viewer.
     tokens: String,
-    viewer: String,
+    pub(super) viewer: String,
     client: Client,
     _store: TempDir,
 }
 
-async fn office() -> Office {
+pub(super) async fn office() -> Office {
     let secured = Secured::start().await;
     secured.cli("provisioner", &["streams", "apply"]).await;
     let tokens = secured.secret_file("timeline.tokens");
@@ -77,7 +77,7 @@ impl Office {
         self.client.get(format!("{}{path}", self.url)).header("accept", "text/html")
     }
 
-    async fn get_as(&self, token: &str, path: &str) -> Response {
+    pub(super) async fn get_as(&self, token: &str, path: &str) -> Response {
         self.get(path).header(AUTHORIZATION, format!("Bearer {token}")).send().await.unwrap()
     }
 

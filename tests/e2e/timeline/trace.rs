@@ -5,6 +5,7 @@ use std::process::Output;
 use bus::Priority;
 use serde_json::Value;
 
+use super::access::{SUPERVISOR, TEXT, office};
 use super::lives::{CUSTOMER, Gateway, gateway, set_report_after, silent_gateway};
 use crate::harness::outbound::text;
 use crate::harness::{eventually, run_cli_with};
@@ -68,4 +69,52 @@ async fn trace_says_how_to_reach_a_timeline_that_is_not_there() {
     let text = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("http://127.0.0.1:1") && text.contains("--console-url"), "{text}");
+}
+
+#[tokio::test]
+async fn trace_shows_numbers_and_texts_to_those_who_may_see_them_and_the_audit_log_says_so() {
+    let office = office().await;
+    let unmask = async |token: &str, more: &[&str]| {
+        let args: Vec<&str> =
+            ["trace", "--unmask", "--reason", "ticket 4711"].iter().chain(more).copied().collect();
+        let variables = [("IMCHANNEL_CONSOLE_URL", office.url.as_str()), ("IMCHANNEL_CONSOLE_TOKEN", token)];
+        run_cli_with("", "imchannel", &args, &variables).await
+    };
+    let shown = eventually("the command is read", || async {
+        let output = unmask(SUPERVISOR, &["order-17"]).await;
+        output.status.success().then_some(output)
+    })
+    .await;
+    let text = printed(&shown);
+    for part in ["This is entry 1 of the audit log", "COMMANDS/1", CUSTOMER, TEXT] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    let json = unmask(SUPERVISOR, &["order-17", "--json"]).await;
+    let body: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(body["messages"][0]["content"]["recipient"], CUSTOMER, "{body:#}");
+
+    let refused = unmask(&office.viewer, &["order-17"]).await;
+    let text = printed(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("needs the role unmask, and you have viewer"), "{text}");
+    assert!(!text.contains(CUSTOMER) && !text.contains(TEXT), "{text}");
+    let nothing = unmask(SUPERVISOR, &["order-18"]).await;
+    assert_eq!(nothing.status.code(), Some(1), "{}", printed(&nothing));
+    assert!(printed(&nothing).contains("nothing with this id is stored"), "{}", printed(&nothing));
+
+    // An entry for each time that something was shown, and for no other.
+    let audit = office.get_as(SUPERVISOR, "/v1/audit").await.bytes().await.unwrap();
+    let audit: Value = serde_json::from_slice(&audit).unwrap();
+    let entries = audit["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{audit:#}");
+    for entry in entries {
+        assert_eq!(
+            (&entry["action"], &entry["user"], &entry["reason"], &entry["details"]),
+            (&"unmask".into(), &"supervisor".into(), &"ticket 4711".into(), &"COMMANDS/1".into())
+        );
+    }
+    let args = ["trace", "order-17", "--unmask"];
+    let without_reason = run_cli_with("", "imchannel", &args, &[]).await;
+    assert_eq!(without_reason.status.code(), Some(2), "{}", printed(&without_reason));
+    assert!(printed(&without_reason).contains("--reason"), "{}", printed(&without_reason));
 }

@@ -7,10 +7,10 @@ use anyhow::bail;
 use jiff::Timestamp;
 use timeline::http::answer::{LifeAnswer, LiveAnswer, MissedAnswer, TimelineAnswer};
 
-use crate::commands::trace::client::{Client, Found};
 use crate::commands::trace::life;
 use crate::exit::Exit;
 use crate::output::{DIM, ODD, Out, Text, styled, text};
+use crate::timeline_client::{Client, Found};
 
 /// Interval at which the timeline of a message is read again.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,25 +1,24 @@
 //! `imchannel trace`: what happened to a message, and what is missing in it. It asks the timeline over HTTP, and needs neither NATS
 //! nor a key.
 
-mod client;
 mod follow;
 mod life;
 mod list;
+mod unmask;
 #[cfg(test)]
 mod tests;
-
-use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde_json::Value;
-use timeline::http::answer::{MessagesAnswer, ProblemsAnswer, TimelineAnswer};
+use timeline::http::answer::{MessagesAnswer, ProblemsAnswer, TimelineAnswer, UnmaskRequest};
 
-use crate::commands::trace::client::{Client, Found};
 use crate::duration::{self, Moment};
 use crate::exit::Exit;
 use crate::output::Out;
-use crate::target::{self, Target};
+use crate::target::Target;
+use crate::timeline_client::{Client, Found};
+use crate::timeline_target::TimelineTarget;
 
 /// Most messages or problems that are printed.
 const LISTED_MAX: usize = 50;
@@ -42,30 +41,35 @@ pub(crate) struct Trace {
     /// Print what happens from now on, until Ctrl-C; with an ID only to that message.
     #[arg(long)]
     follow: bool,
-    /// URL of the timeline [default: that of the `up` in this folder, else http://127.0.0.1:8082].
-    #[arg(long, env = "IMCHANNEL_CONSOLE_URL", value_name = "URL")]
-    console_url: Option<String>,
-    /// Bearer token of the timeline, if it asks for one.
-    #[arg(long, env = "IMCHANNEL_CONSOLE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    console_token: Option<String>,
-    /// File that contains the token.
-    #[arg(long, env = "IMCHANNEL_CONSOLE_TOKEN_FILE", conflicts_with = "console_token", value_name = "FILE")]
-    console_token_file: Option<PathBuf>,
+    /// Show the messages behind the id with numbers and texts. The timeline writes into its audit log who saw them, and why. Needs its
+    /// role `unmask`.
+    #[arg(long, requires_all = ["id", "reason"], conflicts_with_all = ["to", "problems", "follow"])]
+    unmask: bool,
+    /// With --unmask: why, for the audit log, such as the number of a ticket. Write no name or number of a customer.
+    #[arg(long, value_name = "TEXT", requires = "unmask")]
+    reason: Option<String>,
+    #[command(flatten)]
+    timeline: TimelineTarget,
 }
 
-// The token is secret, the number personal.
+// The number is personal, and ids and reasons may be.
 impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trace")
             .field("problems", &self.problems)
             .field("follow", &self.follow)
+            .field("unmask", &self.unmask)
             .finish_non_exhaustive()
     }
 }
 
 pub(crate) async fn run(command: Trace, target: &Target, out: &Out) -> anyhow::Result<Exit> {
-    let client = Client::new(&command.url(target), command.token()?)?;
+    let client = command.timeline.client(target)?;
     match (&command.id, &command.to) {
+        (Some(id), _) if command.unmask => {
+            let reason = command.reason.clone().unwrap_or_default();
+            unmask::show(&client, &UnmaskRequest { id: id.clone(), reason }, out).await
+        }
         (Some(id), _) if command.follow => follow::message(&client, id, out).await,
         (Some(id), _) => one(&client, id, out).await,
         (None, Some(number)) => {
@@ -74,22 +78,6 @@ pub(crate) async fn run(command: Trace, target: &Target, out: &Out) -> anyhow::R
         }
         (None, None) if command.follow => follow::everything(&client, out).await,
         (None, None) => problems(&client, out).await,
-    }
-}
-
-impl Trace {
-    fn url(&self, target: &Target) -> String {
-        // Compose files set variables to empty values.
-        let given = self.console_url.clone().filter(|url| !url.is_empty());
-        let url = given.or_else(|| target.console_of_up());
-        url.unwrap_or_else(|| "http://127.0.0.1:8082".to_owned()).trim_end_matches('/').to_owned()
-    }
-
-    fn token(&self) -> anyhow::Result<Option<String>> {
-        match self.console_token_file.as_ref().filter(|file| !file.as_os_str().is_empty()) {
-            Some(file) => Ok(Some(target::read_secret(file)?)),
-            None => Ok(self.console_token.clone().filter(|token| !token.is_empty())),
-        }
     }
 }
 

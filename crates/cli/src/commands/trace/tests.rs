@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use timeline::http::answer::{
     ErrorAnswer, Headline, LifeAnswer, MissingAnswer, NoteAnswer, ReadUntil, RowAnswer, TimelineAnswer,
-    UnreadableAnswer,
+    UnmaskAnswer, UnmaskedAnswer, UnreadableAnswer,
 };
 
-use crate::commands::trace::life;
+use crate::commands::trace::{life, unmask};
 
 fn at(time: &str) -> Timestamp {
     format!("2026-03-01T{time}Z").parse().unwrap()
@@ -212,4 +212,45 @@ fn what_is_not_found_is_said_with_the_time_up_to_which_streams_are_read() {
     let text = life::not_found(&problem);
     assert!(text.starts_with("order-18: nothing with this id is stored: "), "{text}");
     assert!(text.ends_with("\nThe timeline has not read EVENTS yet."), "{text}");
+}
+
+fn unmasked(pointer: &str, source: &str, content: serde_json::Value) -> UnmaskedAnswer {
+    UnmaskedAnswer {
+        pointer: pointer.to_owned(),
+        kind: "dead_letter".to_owned(),
+        at: at("10:00:00"),
+        source: Some(source.to_owned()),
+        content: Some(content),
+        detail: None,
+    }
+}
+
+#[test]
+fn numbers_and_texts_are_shown_with_their_places_and_the_entry_of_the_audit_log() {
+    let gone = UnmaskedAnswer {
+        source: None,
+        content: None,
+        detail: Some("its stream no longer holds it".to_owned()),
+        ..unmasked("EVENTS/5", "", json!(null))
+    };
+    let answer = UnmaskAnswer {
+        id: "order-17".to_owned(),
+        audit: 7,
+        messages: vec![unmasked("COMMANDS/1", "row", json!({ "text": "a\n\u{1b}[31mb" })), gone],
+        cut: true,
+    };
+    let text: String = unmask::lines(&answer).iter().map(|line| format!("{line}\n")).collect();
+    let expected = "\
+Personal data of order-17. This is entry 7 of the audit log.
+
+dead letter  2026-03-01 10:00:00.000  COMMANDS/1  as the row kept it, because its stream no longer holds it
+  {
+    \"text\": \"a\\n\\u001b[31mb\"
+  }
+
+dead letter  2026-03-01 10:00:00.000  EVENTS/5
+  Not shown: its stream no longer holds it.
+There is more than is shown here: ask for the id of one message.
+";
+    assert_eq!(text, expected);
 }

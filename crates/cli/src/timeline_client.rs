@@ -1,4 +1,5 @@
-//! Requests to the timeline.
+//! Requests to the timeline, for the commands that ask it. What the answers mean is left to them; where the timeline is and the
+//! token are options ([`crate::timeline_target`]).
 
 use std::time::Duration;
 
@@ -6,9 +7,10 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use timeline::http::answer::{SearchAnswer, SearchRequest, TimelineRequest};
+use timeline::http::answer::{SearchAnswer, SearchRequest, TimelineRequest, UnmaskRequest};
 
 /// Timeout of a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,7 +20,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(40);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What was found.
-pub(super) enum Found {
+pub(crate) enum Found {
     /// The body of the answer.
     Body(Value),
     /// Nothing: the body of the 404, which says up to when each stream was read.
@@ -26,7 +28,7 @@ pub(super) enum Found {
 }
 
 /// A timeline.
-pub(super) struct Client {
+pub(crate) struct Client {
     client: reqwest::Client,
     url: Url,
     token: Option<HeaderValue>,
@@ -34,7 +36,7 @@ pub(super) struct Client {
 
 impl Client {
     /// A client. The token is a secret and in no error.
-    pub(super) fn new(url: &str, token: Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: &str, token: Option<String>) -> anyhow::Result<Self> {
         let form = "the URL of the timeline (--console-url) is not an HTTP URL such as http://127.0.0.1:8082";
         let parsed = Url::parse(url).context(form)?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.cannot_be_a_base() {
@@ -67,12 +69,24 @@ impl Client {
         }
     }
 
+    /// A POST of JSON, as a client that is no browser sends it.
+    fn post(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<RequestBuilder> {
+        let request = self.request(Method::POST, path).header("sec-fetch-site", "none");
+        Ok(request.header(CONTENT_TYPE, "application/json").body(serde_json::to_vec(body)?))
+    }
+
     /// Everything about an id.
-    pub(super) async fn timeline(&self, id: &str) -> anyhow::Result<Found> {
+    pub(crate) async fn timeline(&self, id: &str) -> anyhow::Result<Found> {
         // In a body: WhatsApp's own ids contain the customer's number, and logs of proxies have URLs.
-        let body = serde_json::to_vec(&TimelineRequest { id: id.to_owned() })?;
-        let request = self.request(Method::POST, &["v1", "timeline"]).header("sec-fetch-site", "none");
-        let request = request.header(CONTENT_TYPE, "application/json").body(body);
+        self.find(self.post(&["v1", "timeline"], &TimelineRequest { id: id.to_owned() })?).await
+    }
+
+    /// The messages behind an id, with numbers and texts. The audit log gets an entry.
+    pub(crate) async fn unmask(&self, request: &UnmaskRequest) -> anyhow::Result<Found> {
+        self.find(self.post(&["v1", "unmask"], request)?).await
+    }
+
+    async fn find(&self, request: RequestBuilder) -> anyhow::Result<Found> {
         let answer = request.send().await.map_err(|error| self.unreachable(error))?;
         if answer.status() == StatusCode::NOT_FOUND {
             let body = self.body(answer).await?;
@@ -86,16 +100,14 @@ impl Client {
     }
 
     /// The messages of a number. The number is in a body, never in a URL.
-    pub(super) async fn messages_of(
+    pub(crate) async fn messages_of(
         &self,
         number: &str,
         since: Option<Timestamp>,
         limit: usize,
     ) -> anyhow::Result<Value> {
         let search = SearchRequest { number: number.to_owned(), since, until: None };
-        let request = self.request(Method::POST, &["v1", "searches"]).header("sec-fetch-site", "none");
-        let request = request.header(CONTENT_TYPE, "application/json").body(serde_json::to_vec(&search)?);
-        let kept: SearchAnswer = self.parsed(self.send(request).await?)?;
+        let kept: SearchAnswer = self.parsed(self.send(self.post(&["v1", "searches"], &search)?).await?)?;
         let (client, request) = self.request(Method::GET, &["v1", "searches", &kept.id]).build_split();
         let mut request = request?;
         request.url_mut().query_pairs_mut().append_pair("limit", &limit.to_string());
@@ -104,7 +116,7 @@ impl Client {
     }
 
     /// What is missing.
-    pub(super) async fn problems(&self, limit: usize) -> anyhow::Result<Value> {
+    pub(crate) async fn problems(&self, limit: usize) -> anyhow::Result<Value> {
         let (client, request) = self.request(Method::GET, &["v1", "problems"]).build_split();
         let mut request = request?;
         request.url_mut().query_pairs_mut().append_pair("limit", &limit.to_string());
@@ -113,7 +125,7 @@ impl Client {
     }
 
     /// The stream of new rows.
-    pub(super) async fn live(&self) -> anyhow::Result<Response> {
+    pub(crate) async fn live(&self) -> anyhow::Result<Response> {
         let request = self.request(Method::GET, &["v1", "live"]);
         let answer = request.send().await.map_err(|error| self.unreachable(error))?;
         if answer.status().is_success() { Ok(answer) } else { Err(self.refused(answer).await) }
@@ -140,7 +152,7 @@ impl Client {
     }
 
     /// The body as a type.
-    pub(super) fn parsed<T: DeserializeOwned>(&self, body: Value) -> anyhow::Result<T> {
+    pub(crate) fn parsed<T: DeserializeOwned>(&self, body: Value) -> anyhow::Result<T> {
         serde_json::from_value(body).with_context(|| self.not_one())
     }
 
