@@ -1,7 +1,7 @@
 //! The environment of a measurement: servers on a new folder, streams and a channel, and the programs as processes.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bsp::SettingsContext;
 use bus::streams::StreamSettings;
 use bus::{Bus, BusOptions, provision};
 use channel::CredentialKey;
-use servers::{NatsOptions, NatsServer};
+use servers::{NatsOptions, NatsServer, RedisServer};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -18,6 +18,7 @@ use crate::baseline;
 use crate::bench_channel::{CHANNEL, PASSWORD};
 use crate::body::Bodies;
 use crate::client::{Connection, Target};
+use crate::cpus::Layout;
 
 /// Credential key of the measured programs.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -29,27 +30,42 @@ pub(crate) struct Environment {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
     folder: TempDir,
+    layout: Layout,
+}
+
+/// A receiver in another language.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    pub(crate) name: &'static str,
+    pub(crate) command: PathBuf,
+    /// File that the command runs; `None` for a program.
+    pub(crate) script: Option<&'static str>,
+    pub(crate) folder: PathBuf,
 }
 
 impl Environment {
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start(layout: Layout) -> anyhow::Result<Self> {
         let folder = new_folder()?;
-        let nats = NatsServer::start(NatsOptions::open(folder.path().join("nats"))).await?;
-        Self::on(nats, folder).await
+        let options = NatsOptions::open(folder.path().join("nats"));
+        Self::with(options, folder, layout).await
     }
 
     /// The same with a server that syncs every message before its ack, as in compose. It needs version 2.10 or later.
-    pub(crate) async fn start_synced() -> anyhow::Result<Self> {
+    pub(crate) async fn start_synced(layout: Layout) -> anyhow::Result<Self> {
         let folder = new_folder()?;
         let (config, store) = (folder.path().join("nats.conf"), folder.path().join("nats"));
         let text =
             format!("jetstream {{ store_dir: {:?}, sync_interval: always }}\n", store.join("jetstream"));
         std::fs::write(&config, text)?;
         let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
-        Self::on(NatsServer::start(options).await?, folder).await
+        Self::with(options, folder, layout).await
     }
 
-    async fn on(nats: NatsServer, folder: TempDir) -> anyhow::Result<Self> {
+    async fn with(options: NatsOptions, folder: TempDir, layout: Layout) -> anyhow::Result<Self> {
+        let nats = {
+            let _pinned = layout.servers.pin_thread();
+            NatsServer::start(options).await?
+        };
         let bus = Bus::connect_now(&BusOptions::new("bench", nats.url())).await?;
         provision::apply(&bus, &StreamSettings::default()).await?;
         baseline::make_streams(&nats.url()).await?;
@@ -64,12 +80,18 @@ impl Environment {
             bus::command_consumers::apply(&bus, channel.id()).await?;
             bus::registry::put(&bus, &channel.to_record(&key)).await?;
         }
-        Ok(Self { nats, bus, folder })
+        Ok(Self { nats, bus, folder, layout })
     }
 
     /// Folder of its servers' data.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Starts a Redis server in a folder of its own.
+    pub(crate) async fn redis(&self) -> anyhow::Result<RedisServer> {
+        let _pinned = self.layout.servers.pin_thread();
+        Ok(RedisServer::start(self.folder().join("redis")).await?)
     }
 
     /// Starts a program of the workspace, with its log in a file like a container's.
@@ -93,34 +115,29 @@ impl Environment {
     }
 
     /// Starts a receiver in another language.
-    pub(crate) fn other(
-        &self,
-        command: &Path,
-        folder: &Path,
-        script: &str,
-        port: u16,
-    ) -> anyhow::Result<Program> {
-        let mut process = Command::new(command);
+    pub(crate) fn other(&self, receiver: &Receiver, port: u16) -> anyhow::Result<Program> {
+        let mut process = Command::new(&receiver.command);
         process
-            .arg(script)
-            .current_dir(folder)
+            .args(receiver.script)
+            .current_dir(&receiver.folder)
             .env("NATS_URL", self.nats.url())
             .env("PORT", port.to_string())
             .env("CHANNEL", CHANNEL)
             .env("PASSWORD", PASSWORD);
-        self.start_program(process, script)
+        self.start_program(process, receiver.name)
     }
 
     fn start_program(&self, mut command: Command, name: &str) -> anyhow::Result<Program> {
         let log = std::fs::File::create(self.folder.path().join(format!("{name}.log")))?;
         let command = command.stdin(Stdio::null()).stdout(log).kill_on_drop(true);
+        let _pinned = self.layout.measured.pin_thread();
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Program { child, name: name.to_owned() })
     }
 }
 
 /// On the disk of the project, because a temporary folder may be in memory.
-fn new_folder() -> anyhow::Result<TempDir> {
+pub(crate) fn new_folder() -> anyhow::Result<TempDir> {
     Ok(TempDir::new_in(std::env::current_exe()?.parent().context("no folder")?)?)
 }
 

@@ -1,24 +1,32 @@
 //! Benchmarks: imchannel against baseline programs that do only the necessary work, and against alternatives that
-//! people would write. `run` measures everything and writes BENCHMARKS.md. The load generators and the baseline
-//! programs can be used alone.
+//! people would write. `run` measures everything and writes BENCHMARKS.json, BENCHMARKS.md and the plots. The load
+//! generators and the baseline programs can be used alone.
 //!
 //! The programs of a pair are measured in turns, round after round, because the speed of a machine drifts. The report
-//! has the median of the ratios. Every body is unique.
+//! has the median of the ratios. Every body is unique. Figures whose rounds differ too much, and those of a machine that
+//! was not quiet, are refused: the page marks them, and the program ends with exit code 3.
 
 mod body;
 mod bench_channel;
 mod client;
 mod baseline;
 mod load;
+mod cpus;
 mod environment;
 mod output;
 mod pair;
+mod part;
+mod statistics;
+mod conditions;
+mod results;
+mod machine;
 mod report;
-mod run;
 mod suite;
+mod run;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +34,15 @@ use clap::{Parser, Subcommand};
 
 use crate::body::Bodies;
 use crate::client::Target;
+use crate::cpus::{Cpus, Layout};
+use crate::part::Part;
+use crate::results::Amount;
+use crate::run::{Ended, Plan};
+use crate::suite::Effort;
+use crate::suite::comparison::Folders;
+
+/// Exit code of a run with refused rows.
+const REFUSED: u8 = 3;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,33 +57,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure everything and write the report.
-    Run {
-        /// Seconds of one measurement.
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
-        /// Rounds of every pair.
-        #[arg(long, default_value_t = 4)]
-        rounds: usize,
-        /// Webhooks of the normalizer's measurements.
-        #[arg(long, default_value_t = 100_000)]
-        webhooks: u64,
-        /// Rows of the timeline's measurement, spread over 30 days.
-        #[arg(long, default_value_t = 2_000_000)]
-        rows: u64,
-        /// File of the report.
-        #[arg(long, default_value = "BENCHMARKS.md")]
-        report: PathBuf,
-        /// Measure only these, and print the report instead of writing it.
-        #[arg(long, value_enum, value_delimiter = ',')]
-        only: Vec<suite::Part>,
-        /// Folder of the prepared FastAPI receiver (with its `venv`); it is skipped if not given.
-        #[arg(long)]
-        fastapi: Option<PathBuf>,
-        /// Folder of the prepared Fastify receiver (with its `node_modules`); it is skipped if not given.
-        #[arg(long)]
-        fastify: Option<PathBuf>,
-    },
+    /// Measure everything and write the report. The exit code is 3 if rows are refused.
+    Run(Run),
     /// The baseline receiver: compares the credential, publishes the body, waits for the ack.
     BaselineServe {
         /// Listen address.
@@ -117,22 +109,75 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = run::SECONDS)]
+    seconds: u64,
+    /// Rounds of every pair.
+    #[arg(long, default_value_t = run::ROUNDS)]
+    rounds: usize,
+    /// Webhooks of the normalizer's measurements.
+    #[arg(long, default_value_t = run::WEBHOOKS)]
+    webhooks: u64,
+    /// Rows of the timeline's measurement, spread over 30 days.
+    #[arg(long, default_value_t = run::ROWS)]
+    rows: u64,
+    /// File of the page. The results are beside it, with the extension `json`.
+    #[arg(long, default_value = "BENCHMARKS.md")]
+    report: PathBuf,
+    /// Measure only these. The report keeps its other sections.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Longest wait for a quiet machine before each part, in seconds.
+    #[arg(long, default_value_t = 60)]
+    quiet_wait: u64,
+    /// Pin nothing to CPUs.
+    #[arg(long)]
+    no_pin: bool,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+impl Run {
+    fn plan(self) -> Plan {
+        let Self { seconds, rounds, webhooks, rows, .. } = self;
+        let all = Cpus::available();
+        let layout = if self.no_pin { Layout::shared(all) } else { Layout::of(all) };
+        Plan {
+            effort: Effort { time: Duration::from_secs(seconds), rounds, webhooks, rows, layout },
+            only: self.only,
+            page: self.report,
+            folders: self.folders,
+            quiet_wait: Duration::from_secs(self.quiet_wait),
+            amount: Amount { seconds, rounds, webhooks, rows },
+        }
+    }
+}
+
+/// Measures, and says which exit code the result has.
+async fn run_plan(plan: Plan) -> anyhow::Result<ExitCode> {
+    let Ended { refused } = run::run(&plan).await?;
+    if refused == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::say(&format!(
+        "{refused} rows are refused: make the machine quiet, and measure them again with their command"
+    ));
+    Ok(ExitCode::from(REFUSED))
+}
+
+fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     service::process::install_crypto_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Run { seconds, rounds, webhooks, rows, report, only, fastapi, fastify } => {
-                let effort = suite::Effort { time: Duration::from_secs(seconds), rounds, webhooks, rows };
-                let others =
-                    suite::comparison::Folders { fastapi: fastapi.as_deref(), fastify: fastify.as_deref() };
-                Box::pin(run::run(effort, &only, &report, others)).await
-            }
-            Command::BaselineServe { listen, nats_url } => baseline::serve(listen, &nats_url).await,
-            Command::BaselineNormalize { nats_url } => baseline::normalize(&nats_url).await,
+            Command::Run(options) => return Box::pin(run_plan(options.plan())).await,
+            Command::BaselineServe { listen, nats_url } => baseline::serve(listen, &nats_url).await?,
+            Command::BaselineNormalize { nats_url } => baseline::normalize(&nats_url).await?,
             Command::BaselineMedia { listen, redis_url, nats_url: _ } => {
-                baseline::media(listen, &redis_url).await
+                baseline::media(listen, &redis_url).await?;
             }
             Command::Load { gateway, path, password, connections, seconds, rate } => {
                 let target = Target { address: gateway, path, password };
@@ -142,8 +187,8 @@ fn main() -> anyhow::Result<()> {
                     None => load::closed(&target, connections, time, &bodies).await?,
                 };
                 output::say(&format!("{outcome}"));
-                Ok(())
             }
         }
+        Ok(ExitCode::SUCCESS)
     })
 }

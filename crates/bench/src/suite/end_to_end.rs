@@ -16,6 +16,7 @@ use crate::body::Bodies;
 use crate::environment::Environment;
 use crate::load::{self, Begun};
 use crate::output;
+use crate::results::{Aim, Measured, Row, WIDTH_MAX_LATENCY, WIDTH_MAX_RATE};
 use crate::suite::ingress::start_ours;
 use crate::suite::{CONNECTIONS, Effort, purge};
 
@@ -28,21 +29,24 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// One round.
 #[derive(Debug)]
-pub(crate) struct Round {
+struct Round {
     /// Highest throughput of the whole chain, in webhooks a second.
-    pub(crate) capacity: f64,
+    capacity: f64,
     /// Webhooks a second of the measurement.
-    pub(crate) rate: f64,
+    rate: f64,
     /// Time from the first byte to the readable event.
-    pub(crate) latency_us: Histogram<u64>,
+    latency_us: Histogram<u64>,
     /// Events that did not arrive in time.
-    pub(crate) missing: u64,
+    missing: u64,
     /// Webhooks that were not answered 200.
-    pub(crate) refused: u64,
+    refused: u64,
 }
 
-pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
-    let place = Environment::start().await?;
+/// Limit of the time to the readable event, 99th percentile, in milliseconds.
+const P99_MS_MAX: f64 = 15.0;
+
+pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
+    let place = Environment::start(effort.layout).await?;
     let (ingress, target) = start_ours(&place).await?;
     let normalizer = place.program("imchannel-normalizer", &[])?;
     let mut rounds = Vec::new();
@@ -85,7 +89,30 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
     }
     ingress.end().await;
     normalizer.end().await;
-    Ok(rounds)
+    Ok(measured(&rounds))
+}
+
+fn measured(rounds: &[Round]) -> Measured {
+    let quantile = |id: &str, name: &str, at: f64| {
+        let of = move |round: &Round| round.latency_us.value_at_quantile(at) as f64 / 1000.0;
+        Row::alone(id, name, rounds.iter().map(of))
+    };
+    let capacity =
+        Row::alone("capacity", "webhooks/s that they carry", rounds.iter().map(|round| round.capacity));
+    let rate = Row::alone("rate", "webhooks/s of the measurement", rounds.iter().map(|round| round.rate));
+    let median = quantile("median", "median, ms", 0.5);
+    let p99 = quantile("p99", "99th percentile, ms", 0.99);
+    let rows = [
+        capacity.map(|row| row.with_width_max(WIDTH_MAX_RATE)),
+        rate,
+        median.map(|row| row.with_width_max(WIDTH_MAX_LATENCY)),
+        p99.map(|row| row.with_aim(Aim::Below(P99_MS_MAX)).with_width_max(WIDTH_MAX_LATENCY)),
+        quantile("p999", "99.9th percentile, ms", 0.999),
+    ];
+    let missing: u64 = rounds.iter().map(|round| round.missing).sum();
+    let refused: u64 = rounds.iter().map(|round| round.refused).sum();
+    let remark = format!("Webhooks not answered 200: {refused}; events that did not come out: {missing}.");
+    Measured { rows: rows.into_iter().flatten().collect(), remarks: vec![remark], ..Measured::default() }
 }
 
 async fn until_processed(place: &Environment) {

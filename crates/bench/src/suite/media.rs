@@ -9,7 +9,6 @@ use anyhow::{Context as _, bail};
 use blob::{BlobStore, Meta, RedisOptions};
 use bsp::media::{MediaId, MediaKind};
 use jiff::Timestamp;
-use servers::RedisServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -18,6 +17,7 @@ use crate::bench_channel::CHANNEL;
 use crate::environment::{Environment, Program, free_address};
 use crate::output;
 use crate::pair::Pair;
+use crate::results::{Aim, Measured, Row, WIDTH_MAX_RATE};
 use crate::suite::{CONNECTIONS, Effort};
 
 /// Size of each file in bytes, as large as a picture from a phone.
@@ -29,18 +29,12 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// TTL of the files.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// Results.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    /// Files a second.
-    pub(crate) pairs: Vec<Pair<f64>>,
-    /// Peak memory of media.
-    pub(crate) peak_mib: Option<f64>,
-}
+/// Least throughput of media, as a share of the baseline handler's.
+const FILES_RATIO_MIN: f64 = 0.85;
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Environment::start().await?;
-    let redis = RedisServer::start(place.folder().join("redis")).await?;
+    let place = Environment::start(effort.layout).await?;
+    let redis = place.redis().await?;
     let ids = store(&redis.url()).await?;
     let (our_address, baseline_address) = (free_address()?, free_address()?);
     let mut ours = place.program(
@@ -82,7 +76,10 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let peak_mib = ours.peak_mib();
     ours.end().await;
     baseline.end().await;
-    Ok(Measured { pairs, peak_mib })
+    let files = Row::against("files", "files/s", pairs.iter().map(|pair| (pair.baseline, pair.ours)));
+    let files = files.map(|row| row.with_aim(Aim::AtLeast(FILES_RATIO_MIN)).with_width_max(WIDTH_MAX_RATE));
+    let memory = Row::alone("memory", "most memory, MiB", peak_mib.into_iter());
+    Ok(Measured { rows: files.into_iter().chain(memory).collect(), ..Measured::default() })
 }
 
 /// Stores files like uploads do.

@@ -12,6 +12,8 @@ use crate::bench_channel::CHANNEL;
 use crate::body::Bodies;
 use crate::environment::{Environment, Program};
 use crate::output;
+use crate::results::{Aim, Measured, Row, WIDTH_MAX_RATE};
+use crate::statistics::Spread;
 use crate::suite::{Effort, purge};
 
 /// Interval of the checks how far the durable consumer is.
@@ -21,26 +23,21 @@ const IN_FLIGHT: usize = 1024;
 
 /// One round: webhooks a second.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Round {
-    pub(crate) baseline: f64,
+struct Round {
+    baseline: f64,
     /// With the default settings: a log line with a masked body for every webhook.
-    pub(crate) masked: f64,
+    masked: f64,
     /// With `IMCHANNEL_LOG_PAYLOADS=off`: a line without a body.
-    pub(crate) off: f64,
+    off: f64,
     /// With `IMCHANNEL_LOG_LEVEL=warn`: no line.
-    pub(crate) silent: f64,
+    silent: f64,
 }
 
-/// Results.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    pub(crate) rounds: Vec<Round>,
-    /// Peak memory of the normalizer.
-    pub(crate) peak_mib: Option<f64>,
-}
+/// Least throughput with the default settings, as a share of the baseline loop's.
+const WEBHOOKS_RATIO_MIN: f64 = 0.85;
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Environment::start().await?;
+    let place = Environment::start(effort.layout).await?;
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     let (mut rounds, mut peak_mib) = (Vec::new(), None);
     for round in 0..effort.rounds {
@@ -65,7 +62,32 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
         ));
         rounds.push(round);
     }
-    Ok(Measured { rounds, peak_mib })
+    let memory = Row::alone("memory", "most memory, MiB", peak_mib.into_iter());
+    let rows = rows(&rounds).into_iter().chain(memory).collect();
+    let cost = Spread::of(rounds.iter().map(|round| 1e6 / round.masked - 1e6 / round.silent));
+    let remark = cost.map(|Spread { median, least, most, .. }| {
+        format!(
+            "In throughput, the log line costs {median:.1} µs a webhook (median; {least:.1}–{most:.1}, less than nothing \
+             being the noise)."
+        )
+    });
+    Ok(Measured { rows, remarks: remark.into_iter().collect(), ..Measured::default() })
+}
+
+fn rows(rounds: &[Round]) -> Vec<Row> {
+    let row = |id: &str, name: &str, of: fn(&Round) -> f64| {
+        let row = Row::against(id, name, rounds.iter().map(|round| (round.baseline, of(round))));
+        row.map(|row| row.with_width_max(WIDTH_MAX_RATE))
+    };
+    let by_default = row("webhooks", "webhooks/s, as set up by default", |round| round.masked);
+    [
+        by_default.map(|row| row.with_aim(Aim::AtLeast(WEBHOOKS_RATIO_MIN))),
+        row("without-body", "`IMCHANNEL_LOG_PAYLOADS=off`: the line without the body", |round| round.off),
+        row("without-line", "`IMCHANNEL_LOG_LEVEL=warn`: no line", |round| round.silent),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The baseline loop, and imchannel with three settings.

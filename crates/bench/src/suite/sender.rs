@@ -4,8 +4,9 @@ use bus::Priority;
 
 use crate::environment::Environment;
 use crate::output;
+use crate::results::{Aim, Measured, Row, WIDTH_MAX_RATE};
 use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, SenderSetup};
-use crate::suite::{Effort, purge, synced};
+use crate::suite::{Effort, purge};
 
 /// Commands of each of these channels.
 const COMMANDS_EACH: usize = 1_500;
@@ -16,21 +17,15 @@ const BESIDE: usize = 1_000;
 /// Rate limit of the other channel, in calls per second.
 const BESIDE_RATE_PER_S: u32 = 500;
 
-/// Results.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    /// Sends a second, from the first to the last, in every round.
-    pub(crate) per_second: Vec<f64>,
-    /// Seconds for the messages of a channel: alone, and beside a slow one.
-    pub(crate) beside: Vec<(f64, f64)>,
-    /// Peak memory of the sender of the last round.
-    pub(crate) peak_mib: Option<f64>,
-    /// On a server that syncs every message; `None` if the server does not support it.
-    pub(crate) synced: Option<Vec<synced::Round>>,
-}
+/// Least sends a second, from the first to the last.
+const SENDS_PER_S_MIN: f64 = 2000.0;
+/// Most time of a channel beside a slow one, as a multiple of its time alone.
+const BESIDE_RATIO_MAX: f64 = 2.0;
+/// Most memory of the sender at full rate, in MiB.
+const MEMORY_MIB_MAX: f64 = 128.0;
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let stage = SenderSetup::start(Environment::start().await?).await?;
+    let stage = SenderSetup::start(Environment::start(effort.layout).await?).await?;
     let mut per_second = Vec::new();
     let mut peak_mib = None;
     for number in 0..CHANNELS {
@@ -52,12 +47,23 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     }
     let beside = measure_beside(&stage, effort).await?;
     stage.end();
-    let synced = synced::measure(effort).await?;
-    Ok(Measured { per_second, beside, peak_mib, synced })
+    let sends = Row::alone("sends", "sends/s", per_second.into_iter());
+    let beside = Row::against(
+        "beside",
+        "seconds of a channel's 1,000 messages: alone, and beside 10,000 that wait for a channel limited to 1/s",
+        beside.into_iter(),
+    );
+    let memory = Row::alone("memory", "most memory in the last round, MiB", peak_mib.into_iter());
+    let rows = [
+        sends.map(|row| row.with_aim(Aim::AtLeast(SENDS_PER_S_MIN)).with_width_max(WIDTH_MAX_RATE)),
+        beside.map(|row| row.with_aim(Aim::Below(BESIDE_RATIO_MAX)).with_width_max(WIDTH_MAX_RATE)),
+        memory.map(|row| row.with_aim(Aim::AtMost(MEMORY_MIB_MAX))),
+    ];
+    Ok(Measured { rows: rows.into_iter().flatten().collect(), ..Measured::default() })
 }
 
 /// Measures the time of a channel's messages, without and with ten thousand pending commands of a channel with a limit
-/// of one a second.
+/// of one a second. Returns the seconds of both.
 async fn measure_beside(stage: &SenderSetup, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
     let (slow, quick) = (CHANNELS, CHANNELS + 1);
     purge(&stage.environment, &["COMMANDS", "EVENTS"]).await?;

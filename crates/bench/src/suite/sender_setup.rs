@@ -49,7 +49,7 @@ fn channel_id(number: usize) -> anyhow::Result<ChannelId> {
 
 impl SenderSetup {
     pub(crate) async fn start(place: Environment) -> anyhow::Result<Self> {
-        let redis = RedisServer::start(place.folder().join("redis")).await?;
+        let redis = place.redis().await?;
         Inspector::connect(&RedisOptions::at(redis.url())).await?.load_functions().await?;
         std::fs::write(place.folder().join("api.key"), API_KEY)?;
         let scenarios = (0..CHANNELS + 2).map(|number| Scenario { key: format!("S-{number}"), target: None });

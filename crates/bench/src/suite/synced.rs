@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::environment::Environment;
 use crate::output;
+use crate::results::{Aim, Measured, Row, WIDTH_MAX_RATE};
 use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, SenderSetup};
 use crate::suite::{Effort, purge};
 
@@ -22,28 +23,31 @@ const WRITES: usize = 10_000;
 /// Size of each of these writes in bytes: that of an intent.
 const WRITE_BYTES: usize = 250;
 /// Most of these writes in flight.
-pub(crate) const WRITES_AT_ONCE: usize = 500;
+const WRITES_AT_ONCE: usize = 500;
 
 /// One round.
 #[derive(Debug)]
-pub(crate) struct Round {
+struct Round {
     /// Throughput of the ledger's stream alone, in messages a second.
-    pub(crate) alone: f64,
+    alone: f64,
     /// Sends a second.
-    pub(crate) sends: f64,
+    sends: f64,
     /// Lines that the sender wrote at WARN or ERROR.
-    pub(crate) warnings: usize,
+    warnings: u32,
 }
+
+/// Least sends a second, as a share of the stream's writes.
+const SENDS_RATIO_MIN: f64 = 0.35;
 
 /// Lines at WARN or ERROR that are printed of each round.
 const WARNINGS_SHOWN: usize = 3;
 
 /// Measures it; `None` if the server does not support the setting.
-pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>> {
+pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Measured>> {
     if !is_known(&servers::nats::version().await?) {
         return Ok(None);
     }
-    let stage = SenderSetup::start(Environment::start_synced().await?).await?;
+    let stage = SenderSetup::start(Environment::start_synced(effort.layout).await?).await?;
     for number in 0..CHANNELS {
         stage.apply(number, RATE_PER_S).await?;
     }
@@ -55,7 +59,26 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>
         rounds.push(round);
     }
     stage.end();
-    Ok(Some(rounds))
+    Ok(Some(measured(&rounds)))
+}
+
+fn measured(rounds: &[Round]) -> Measured {
+    let sends = Row::against(
+        "sends",
+        "sends/s, against the writes/s of the ledger's stream alone",
+        rounds.iter().map(|round| (round.alone, round.sends)),
+    );
+    let warnings: u32 = rounds.iter().map(|round| round.warnings).sum();
+    let lines = Row::alone(
+        "warnings",
+        "lines of the sender at WARN or ERROR, all rounds",
+        std::iter::once(f64::from(warnings)),
+    );
+    let rows = [
+        sends.map(|row| row.with_aim(Aim::AtLeast(SENDS_RATIO_MIN)).with_width_max(WIDTH_MAX_RATE)),
+        lines.map(|row| row.with_aim(Aim::AtMost(0.0))),
+    ];
+    Measured { rows: rows.into_iter().flatten().collect(), ..Measured::default() }
 }
 
 async fn measure_once(stage: &SenderSetup, number: usize) -> anyhow::Result<Round> {
@@ -75,7 +98,7 @@ async fn measure_once(stage: &SenderSetup, number: usize) -> anyhow::Result<Roun
     for line in warned.iter().take(WARNINGS_SHOWN) {
         output::say(&format!("  {line}"));
     }
-    let warnings = warned.len();
+    let warnings = u32::try_from(warned.len())?;
     let after = writes_alone(&stage.environment, &format!("after-{number}")).await?;
     let sends = count as f64 / (last - first).as_secs_f64();
     Ok(Round { alone: f64::midpoint(before, after), sends, warnings })

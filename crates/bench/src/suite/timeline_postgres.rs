@@ -2,35 +2,21 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use servers::PostgresServer;
 use timeline::row::Keys;
 use timeline::store::Store;
 use timeline::store::postgres::PostgresStore;
 
 use crate::output;
+use crate::results::Measured;
 use crate::suite::Effort;
 use crate::suite::timeline::{DAYS, Generator, fill, list, look_up, per_second};
+use crate::suite::timeline_figures::StoreFigures;
 
 /// Share of the rows of the embedded store that is stored here, to save time.
 const SHARE: u64 = 4;
 /// The server as Debian installs it, with memory for a machine of this size. It syncs each commit.
 const SERVER: [&str; 4] = ["-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB"];
-
-/// Results.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    /// Rows stored.
-    pub(crate) rows: u64,
-    /// Rows stored a second, without the time in which they were generated.
-    pub(crate) rows_per_second: f64,
-    /// Bytes of tables and indexes.
-    pub(crate) bytes: u64,
-    /// Duration of a look-up by id, in nanoseconds.
-    pub(crate) look_ups: Histogram<u64>,
-    /// Duration of a listing by number, in nanoseconds.
-    pub(crate) customers: Histogram<u64>,
-}
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir()?;
@@ -50,5 +36,8 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let bytes = store.size().await?;
     drop(store);
     server.stop().await;
-    Ok(Measured { rows, rows_per_second: per_second(rows, time), bytes, look_ups, customers })
+    let rows_per_second = per_second(rows, time);
+    let figures =
+        StoreFigures { rows, rows_per_second, rows_per_second_min: 10_000.0, bytes, look_ups, customers };
+    Ok(figures.measured())
 }
