@@ -28,6 +28,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// Starts a NATS server with the streams of imchannel and of the baseline programs.
 pub(crate) struct Environment {
     pub(crate) nats: NatsServer,
+    /// The other servers of a cluster.
+    _others: Vec<NatsServer>,
     pub(crate) bus: Bus,
     folder: TempDir,
     layout: Layout,
@@ -47,7 +49,7 @@ impl Environment {
     pub(crate) async fn start(layout: Layout) -> anyhow::Result<Self> {
         let folder = new_folder()?;
         let options = NatsOptions::open(folder.path().join("nats"));
-        Self::with(options, folder, layout).await
+        Self::with(vec![options], folder, layout).await
     }
 
     /// The same with a server that syncs every message before its ack, as in compose. It needs version 2.10 or later.
@@ -58,16 +60,43 @@ impl Environment {
             format!("jetstream {{ store_dir: {:?}, sync_interval: always }}\n", store.join("jetstream"));
         std::fs::write(&config, text)?;
         let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
-        Self::with(options, folder, layout).await
+        Self::with(vec![options], folder, layout).await
     }
 
-    async fn with(options: NatsOptions, folder: TempDir, layout: Layout) -> anyhow::Result<Self> {
-        let nats = {
+    /// The same with three servers. Each stream has a copy on every one.
+    pub(crate) async fn start_three_synced(layout: Layout) -> anyhow::Result<Self> {
+        let folder = new_folder()?;
+        let routes = [free_address()?, free_address()?, free_address()?];
+        let urls = routes.map(|route| format!("nats://{route}")).join(", ");
+        let mut all = Vec::new();
+        for (number, route) in routes.into_iter().enumerate() {
+            let home = folder.path().join(format!("nats-{number}"));
+            std::fs::create_dir_all(&home)?;
+            let config = home.join("nats.conf");
+            let text = format!(
+                "server_name: n{number}\njetstream {{ store_dir: {:?}, sync_interval: always }}\ncluster {{ name: bench, \
+                 listen: \"{route}\", routes: [{urls}] }}\n",
+                home.join("jetstream")
+            );
+            std::fs::write(&config, text)?;
+            all.push(NatsOptions { config: Some(config), ..NatsOptions::open(home) });
+        }
+        Self::with(all, folder, layout).await
+    }
+
+    /// Starts these servers, and applies streams and channels, with as many replicas as there are servers.
+    async fn with(all: Vec<NatsOptions>, folder: TempDir, layout: Layout) -> anyhow::Result<Self> {
+        let settings = StreamSettings { replicas: all.len(), ..StreamSettings::default() };
+        let mut started = Vec::new();
+        {
             let _pinned = layout.servers.pin_thread();
-            NatsServer::start(options).await?
-        };
+            for options in all {
+                started.push(NatsServer::start(options).await?);
+            }
+        }
+        let nats = started.remove(0);
         let bus = Bus::connect_now(&BusOptions::new("bench", nats.url())).await?;
-        provision::apply(&bus, &StreamSettings::default()).await?;
+        applied(&bus, &settings).await?;
         baseline::make_streams(&nats.url()).await?;
         let key = CredentialKey::new(KEY.as_bytes())?;
         let file = format!(
@@ -80,7 +109,7 @@ impl Environment {
             bus::command_consumers::apply(&bus, channel.id()).await?;
             bus::registry::put(&bus, &channel.to_record(&key)).await?;
         }
-        Ok(Self { nats, bus, folder, layout })
+        Ok(Self { nats, _others: started, bus, folder, layout })
     }
 
     /// Folder of its servers' data.
@@ -133,6 +162,19 @@ impl Environment {
         let _pinned = self.layout.measured.pin_thread();
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Program { child, name: name.to_owned() })
+    }
+}
+
+/// Applies the streams, as soon as a cluster has found its leader.
+async fn applied(bus: &Bus, settings: &StreamSettings) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + START_LIMIT;
+    loop {
+        match provision::apply(bus, settings).await {
+            Err(_) if settings.replicas > 1 && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            applied => return Ok(applied?),
+        }
     }
 }
 

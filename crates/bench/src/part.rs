@@ -25,6 +25,8 @@ pub(crate) enum Part {
     Sender,
     /// Sends a second on a server that syncs every message.
     SenderSynced,
+    /// Ingress and sender on servers that sync every message, with batches and without.
+    GroupCommit,
     /// Media against the baseline handler.
     Media,
     /// The timeline's embedded store: rows a second, look-ups, bytes.
@@ -41,7 +43,7 @@ impl Part {
 
     /// Whether its figures depend on the time of a disk's sync.
     pub(crate) fn syncs(self) -> bool {
-        matches!(self, Self::SenderSynced | Self::Timeline | Self::TimelinePostgres)
+        matches!(self, Self::SenderSynced | Self::GroupCommit | Self::Timeline | Self::TimelinePostgres)
     }
 
     /// Whether the measured code runs in the benchmark's own process, which then may use all CPUs.
@@ -61,6 +63,7 @@ impl Part {
             Self::EndToEnd => "From the first byte to the readable event",
             Self::Sender => "Sender",
             Self::SenderSynced => "Sender on a server that syncs every message",
+            Self::GroupCommit => "Group commit on servers that sync every message",
             Self::Media => "Media",
             Self::Timeline => "The timeline's store",
             Self::TimelinePostgres => "The timeline's store in PostgreSQL",
@@ -72,6 +75,7 @@ impl Part {
         match self {
             Self::Fastapi | Self::Fastify | Self::Benthos => "the other",
             Self::Sender => "alone",
+            Self::GroupCommit => "without batches",
             Self::SenderSynced => "the stream alone",
             _ => "bare",
         }
@@ -111,6 +115,11 @@ impl Part {
                  ledger's stream stores alone before and after each round, 500 writes in flight. A send writes the \
                  ledger twice, its result and its acknowledgement, so a ratio of 0.5 cannot be exceeded."
             }
+            Self::GroupCommit => {
+                "`sync_interval: always`. Ingress and sender with batches against the same programs with \
+                 `IMCHANNEL_GROUP_COMMIT=off` on one server, which then syncs every message alone; and on three \
+                 servers, where imchannel uses no batches, because they sync together what comes at the same time."
+            }
             Self::Media => {
                 "Files of 100 KB over 64 connections, against a bare axum handler that returns the value out of Redis. \
                  Media also asks for what is known of the file, checks whose it is, sets its expiry, writes three lines \
@@ -119,7 +128,8 @@ impl Part {
             Self::Timeline => {
                 "SQLite, filled in large batches with the lives of sent messages (command, attempt, result, three \
                  reports and their webhooks) over 30 days; then look-ups of random messages by three ids, and listings \
-                 of random customers, one after the other."
+                 of random customers, one after the other, of the store and, with the program `imchannel-timeline` \
+                 over it, by HTTP."
             }
             Self::TimelinePostgres => {
                 "The same, one batch after the other, into a PostgreSQL server on the same machine that syncs each \

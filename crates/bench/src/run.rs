@@ -17,7 +17,8 @@ use crate::report::Files;
 use crate::results::{Amount, CpuLists, Machine, Measured, Results, Section};
 use crate::suite::comparison::{self, Folders};
 use crate::suite::{
-    Effort, end_to_end, ingress, media, normalizer, rates, sender, synced, timeline, timeline_postgres,
+    Effort, end_to_end, group_commit, ingress, media, normalizer, rates, sender, synced, timeline,
+    timeline_postgres,
 };
 
 /// Interval of the checks whether the machine is quiet, besides the time of the check.
@@ -167,6 +168,13 @@ async fn figures(part: Part, plan: &Plan) -> anyhow::Result<Option<Measured>> {
                 output::say(
                     "  skipped: this nats-server has no `sync_interval: always`; 2.10 and later have it",
                 );
+            }
+            return Ok(measured);
+        }
+        Part::GroupCommit => {
+            let measured = Box::pin(group_commit::measure(effort)).await?;
+            if measured.is_none() {
+                output::say("  skipped: this nats-server does not sync a batch once; 2.15.0 and later do");
             }
             return Ok(measured);
         }

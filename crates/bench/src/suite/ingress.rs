@@ -79,11 +79,20 @@ impl Both {
 
 /// Starts ingress and waits until it is ready.
 pub(crate) async fn start_ours(place: &Environment) -> anyhow::Result<(Program, Target)> {
+    start_ours_with(place, &[]).await
+}
+
+/// The same with other settings.
+pub(crate) async fn start_ours_with(
+    place: &Environment,
+    variables: &[(&str, &str)],
+) -> anyhow::Result<(Program, Target)> {
     let address = free_address()?;
     let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
     let target = Target { address, path, password: PASSWORD.to_owned() };
-    let mut ours =
-        place.program("imchannel-ingress", &[("IMCHANNEL_INGRESS_LISTEN", &address.to_string())])?;
+    let listen = address.to_string();
+    let variables = [&[("IMCHANNEL_INGRESS_LISTEN", listen.as_str())], variables].concat();
+    let mut ours = place.program("imchannel-ingress", &variables)?;
     ours.until_it_serves(&target).await?;
     Ok((ours, target))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod comparison;
 pub(crate) mod end_to_end;
+pub(crate) mod group_commit;
 pub(crate) mod ingress;
 pub(crate) mod media;
 pub(crate) mod normalizer;
@@ -11,7 +12,9 @@ pub(crate) mod sender_setup;
 pub(crate) mod synced;
 pub(crate) mod timeline;
 pub(crate) mod timeline_figures;
+pub(crate) mod timeline_http;
 pub(crate) mod timeline_postgres;
+pub(crate) mod timeline_rows;
 
 use std::time::Duration;
 

@@ -81,17 +81,20 @@ impl SenderSetup {
     }
 
     pub(crate) fn sender(&self) -> anyhow::Result<Program> {
+        self.sender_with(&[])
+    }
+
+    /// A sender with other settings.
+    pub(crate) fn sender_with(&self, variables: &[(&str, &str)]) -> anyhow::Result<Program> {
         let (redis, secrets) = (self.redis.url(), self.environment.folder().to_string_lossy().into_owned());
-        self.environment.program(
-            "imchannel-sender",
-            &[
-                ("IMCHANNEL_REDIS_URL", &redis),
-                ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
-                ("IMCHANNEL_SECRETS_DIR", &secrets),
-                // The channel of the webhooks sends nothing here. Without its key its lane would be halted, with a warning.
-                ("INFOBIP_API_KEY", API_KEY),
-            ],
-        )
+        let own: &[(&str, &str)] = &[
+            ("IMCHANNEL_REDIS_URL", &redis),
+            ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
+            ("IMCHANNEL_SECRETS_DIR", &secrets),
+            // The channel of the webhooks sends nothing here. Without its key its lane would be halted, with a warning.
+            ("INFOBIP_API_KEY", API_KEY),
+        ];
+        self.environment.program("imchannel-sender", &[own, variables].concat())
     }
 
     /// Publishes commands to one channel, each to a different customer.

@@ -5,12 +5,11 @@ use std::iter::once;
 use hdrhistogram::Histogram;
 
 use crate::results::{Aim, Measured, Row};
+use crate::suite::timeline_rows::ROWS_PER_MESSAGE;
 
-/// Rows of a message: command, attempt, result, three webhooks and their reports.
-pub(super) const ROWS_PER_MESSAGE: u64 = 9;
 /// Limits of the 99th percentile of a look-up by id, and of a listing by number, in milliseconds.
-const LOOK_UP_MS_MAX: f64 = 100.0;
-const LISTING_MS_MAX: f64 = 300.0;
+pub(super) const LOOK_UP_MS_MAX: f64 = 100.0;
+pub(super) const LISTING_MS_MAX: f64 = 300.0;
 
 /// What was measured of a store.
 #[derive(Debug)]
@@ -47,7 +46,12 @@ impl StoreFigures {
     }
 }
 
-fn times(id: &str, name: &str, histogram: &Histogram<u64>, p99_ms_max: f64) -> impl Iterator<Item = Row> {
+pub(super) fn times(
+    id: &str,
+    name: &str,
+    histogram: &Histogram<u64>,
+    p99_ms_max: f64,
+) -> impl Iterator<Item = Row> {
     let row = |suffix: &str, what: &str, nanoseconds: u64| {
         Row::alone(&format!("{id}-{suffix}"), &format!("{name}, {what}, ms"), once(to_f64(nanoseconds) / 1e6))
     };

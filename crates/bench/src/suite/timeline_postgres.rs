@@ -10,8 +10,9 @@ use timeline::store::postgres::PostgresStore;
 use crate::output;
 use crate::results::Measured;
 use crate::suite::Effort;
-use crate::suite::timeline::{DAYS, Generator, fill, list, look_up, per_second};
+use crate::suite::timeline::{fill, list, look_up, per_second};
 use crate::suite::timeline_figures::StoreFigures;
+use crate::suite::timeline_rows::{DAYS, Generator, SECRET};
 
 /// Share of the rows of the embedded store that is stored here, to save time.
 const SHARE: u64 = 4;
@@ -22,7 +23,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir()?;
     let args = SERVER.map(str::to_owned).to_vec();
     let mut server = PostgresServer::start(folder.path().to_owned(), args).await?;
-    let store = PostgresStore::open(&server.url("postgres"), &Keys::of_secret(&[7; 32])).await?;
+    let store = PostgresStore::open(&server.url("postgres"), &Keys::of_secret(&SECRET)).await?;
     let mut generator = Generator::of_rows(effort.rows / SHARE);
     let (mut rows, mut time) = (0, Duration::ZERO);
     for day in 0..DAYS {
