@@ -39,6 +39,18 @@ async fn timeline(outbound: &Outbound, store: &tempfile::TempDir, redis_url: &st
     RunningTimeline::start(&outbound.installation, store, &more).await
 }
 
+/// The back end acknowledges every event up to now.
+pub(super) async fn acknowledge(installation: &Installation) {
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream(EVENTS.name).await.unwrap();
+    let consumer: async_nats::jetstream::consumer::PullConsumer = stream.get_consumer("aicc").await.unwrap();
+    let mut events = consumer.fetch().max_messages(1000).messages().await.unwrap();
+    while let Some(event) = futures_util::StreamExt::next(&mut events).await {
+        // Confirmed: the connection ends with this function.
+        event.unwrap().double_ack().await.unwrap();
+    }
+}
+
 async fn stage() -> Stage {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
@@ -106,17 +118,8 @@ impl Stage {
         self.outbound.publish(Priority::Interactive, &command).await;
     }
 
-    /// The back end acknowledges every event up to now.
     async fn acknowledge(&self) {
-        let client = async_nats::connect(self.outbound.installation.nats.url()).await.unwrap();
-        let stream = async_nats::jetstream::new(client).get_stream(EVENTS.name).await.unwrap();
-        let consumer: async_nats::jetstream::consumer::PullConsumer =
-            stream.get_consumer("aicc").await.unwrap();
-        let mut events = consumer.fetch().max_messages(1000).messages().await.unwrap();
-        while let Some(event) = futures_util::StreamExt::next(&mut events).await {
-            // Confirmed: the connection ends with this function.
-            event.unwrap().double_ack().await.unwrap();
-        }
+        acknowledge(&self.outbound.installation).await;
     }
 
     /// Where any of these texts is stored.

@@ -3,6 +3,7 @@
 mod channels;
 mod access;
 mod console;
+mod erasing_replicas;
 mod erasure;
 mod lives;
 mod postgres;

@@ -14,23 +14,28 @@ use crate::harness::timeline::{RunningTimeline, store_folder};
 use crate::harness::{Installation, Webhook, eventually, within};
 
 /// The secret of every timeline of a database.
-const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+pub(super) const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 /// Limit of the time from the end of the timeline that reads until another one reads.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 
 /// A server, and the folders of the timelines that use it.
-struct Database {
+pub(super) struct Database {
     server: PostgresServer,
     _folder: TempDir,
 }
 
 impl Database {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         // A killed server loses nothing: the system keeps what was written.
         let args = ["-c", "fsync=off"].map(str::to_owned).to_vec();
         let server = PostgresServer::start(folder.path().to_owned(), args).await.unwrap();
         Self { server, _folder: folder }
+    }
+
+    /// Its URL.
+    pub(super) fn url(&self) -> String {
+        self.server.url("postgres")
     }
 
     async fn timeline(&self, installation: &Installation) -> Replica {

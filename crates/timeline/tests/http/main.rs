@@ -10,6 +10,7 @@ mod live;
 mod lists;
 mod look_ups;
 mod problems;
+mod replays;
 mod sign_in;
 mod stage;
 mod stored;

@@ -195,8 +195,12 @@ impl Stage {
             };
             self.progress.send_modify(|progress| progress.of_mut(row.pointer.stream).sequence = sequence);
             let followed = rules::follow(&row, &RuleSettings::default());
-            let new =
-                NewRow { row: Arc::new(row.clone()), expected: followed.expected, settled: followed.settled };
+            let new = NewRow {
+                row: Arc::new(row.clone()),
+                expected: followed.expected,
+                settled: followed.settled,
+                replayed: None,
+            };
             self.store.append(Batch { rows: vec![new], position, gaps: Vec::new() }).await.unwrap();
             stored.push(row);
         }

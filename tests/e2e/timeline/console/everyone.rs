@@ -10,6 +10,7 @@ use super::cases::open_drawers;
 use super::stage::{REFUSED_CUSTOMER, SECRET};
 use crate::harness::browser::Browser;
 use crate::harness::outbound::text;
+use crate::harness::{eventually, run_cli};
 use simulator::infobip_api::Faults;
 
 const AXE: &str = include_str!("axe/axe.min.js");
@@ -68,6 +69,14 @@ async fn pages(gateway: &Gateway) -> Vec<String> {
     let is_missing =
         |answer: &serde_json::Value| answer["lives"][0]["missing"].to_string().contains("no_report");
     gateway.timeline.answer("c-silent", "no report", is_missing).await;
+    // An entry of the audit log.
+    let replay = ["replay", "webhooks", "--from-sequence", "1", "--publish", "--yes", "--by", "Ann Example"];
+    assert!(run_cli(&outbound.installation, &replay).await.status.success());
+    eventually("the replay is in the audit log", || async {
+        let (_, log) = gateway.timeline.get("/v1/audit").await;
+        (!log["entries"].as_array()?.is_empty()).then_some(())
+    })
+    .await;
     sender.stop().await;
     normalizer.stop().await;
     let search = r#"{"number":"+4915112345678"}"#;

@@ -3,4 +3,5 @@
 mod cases;
 mod everyone;
 mod stage;
+mod replays;
 mod use_of_pages;

@@ -158,10 +158,10 @@ impl Form {
             (StoredForm::New, Self::Day) => DAY.to_owned(),
             (StoredForm::New, Self::Open) => OPEN.to_owned(),
             (StoredForm::New, Self::Audit) => [AUDIT, REPLAYS].concat(),
-            (StoredForm::Earlier(_), Self::Day) => DAY_OF_FORM_1.to_owned(),
-            (StoredForm::Earlier(_), Self::Open) => OPEN_OF_FORM_1.to_owned(),
+            (StoredForm::Earlier, Self::Day) => DAY_OF_FORM_1.to_owned(),
+            (StoredForm::Earlier, Self::Open) => OPEN_OF_FORM_1.to_owned(),
             // The audit log was the same in forms 1 and 2.
-            (StoredForm::Earlier(_), Self::Audit) => REPLAYS.to_owned(),
+            (StoredForm::Earlier, Self::Audit) => REPLAYS.to_owned(),
         }
     }
 }
@@ -230,8 +230,8 @@ fn prepare_writer(connection: &mut Connection, form: Form, stored: StoredForm) -
 enum StoredForm {
     /// Nothing.
     New,
-    /// This earlier form.
-    Earlier(i64),
+    /// An earlier form.
+    Earlier,
     /// The current form.
     Current,
 }
@@ -245,7 +245,7 @@ fn check(connection: &Connection, form: Form, path: &Path) -> Result<StoredForm,
     let (path, current) = (path.display(), form.number());
     let text = match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
         (APPLICATION, form) if form == current => return Ok(StoredForm::Current),
-        (APPLICATION, form) if (1..current).contains(&form) => return Ok(StoredForm::Earlier(form)),
+        (APPLICATION, form) if (1..current).contains(&form) => return Ok(StoredForm::Earlier),
         (0, 0) if tables == 0 => return Ok(StoredForm::New),
         (APPLICATION, form) => format!(
             "{path} has form {form}, and this version of imchannel-timeline reads form {current}; start the version that \
