@@ -236,6 +236,9 @@ class LockedDown(Installation):
                 settings["IMCHANNEL_TIMELINE_DIR"] = "timeline"
                 settings["IMCHANNEL_TIMELINE_ACCESS"] = "token"
                 settings["IMCHANNEL_TIMELINE_TOKENS_FILE"] = "secrets/timeline.tokens"
+                settings["IMCHANNEL_TIMELINE_ERASURE"] = "on"
+                settings["IMCHANNEL_TIMELINE_ERASER_NKEY_FILE"] = "secrets/nats/eraser.nk"
+                settings |= self.redis_of("eraser")
             if service in ("ingress", "media", "timeline"):
                 settings[f"IMCHANNEL_{service.upper()}_LISTEN"] = f"127.0.0.1:{ports[service]}"
             self.start(service, [f"bin/imchannel-{service}"], settings)

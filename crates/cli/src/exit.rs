@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Drift,
     /// Nothing was found, which was said.
     NotFound,
+    /// It failed, which was printed.
+    Failed,
 }
 
 impl From<Exit> for ExitCode {
@@ -25,7 +27,7 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Ok => Self::SUCCESS,
             Exit::InvalidInput => Self::from(EXIT_SETTINGS),
-            Exit::NotFound => Self::FAILURE,
+            Exit::NotFound | Exit::Failed => Self::FAILURE,
             Exit::Drift => Self::from(EXIT_DRIFT),
         }
     }

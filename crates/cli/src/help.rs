@@ -15,6 +15,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Channels", &["channel"]),
     ("Send", &["send", "media"]),
     ("Repair", &["replay", "deadletter"]),
+    ("Personal data", &["erase"]),
     ("Try", &["simulate", "health"]),
     ("Shell", &["completions", "help"]),
 ];
@@ -64,6 +65,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "imchannel trace --to 8618257518838 --since 2h",
             "imchannel --json trace --problems",
             "imchannel trace order-4711 --unmask --reason ticket-4711",
+        ],
+    ),
+    (
+        "erase",
+        &[
+            "imchannel erase --to - --dry-run",
+            "imchannel erase --to 8618257518838 --reason request-4711",
+            "imchannel erase --watch 0190a1b2c3d4e5f607",
         ],
     ),
     (

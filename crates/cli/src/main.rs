@@ -29,8 +29,8 @@ use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::commands::dev::{simulate, simulate_infobip, up};
 use crate::commands::{
-    channel, completions, deadletter, health, lanes, media, replay, secrets, send, setup, streams, tail, top,
-    trace,
+    channel, completions, deadletter, erase, health, lanes, media, replay, secrets, send, setup, streams,
+    tail, top, trace,
 };
 use crate::exit::Exit;
 use crate::output::Out;
@@ -72,6 +72,8 @@ enum Command {
     Tail(tail::Tail),
     /// Say what happened to a message, and what is missing.
     Trace(trace::Trace),
+    /// Erase a customer: everything that is stored of a number.
+    Erase(erase::Erase),
     /// Send one message and follow its result.
     Send(send::Send),
     /// List the commands that wait to be sent.
@@ -156,6 +158,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Exit> 
             Command::Channel(command) => channel::run(command, target, out).await,
             Command::Tail(command) => tail::run(command, target, out).await,
             Command::Trace(command) => trace::run(command, target, out).await,
+            Command::Erase(command) => erase::run(command, target, out).await,
             Command::Send(command) => send::run(command, target, out).await,
             Command::Lanes(command) => lanes::run(command, target, out).await,
             Command::Media(command) => media::run(command, target, out).await,

@@ -10,6 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use timeline::http::ErasureBody;
 use timeline::http::answer::{SearchAnswer, SearchRequest, TimelineRequest, UnmaskRequest};
 
 /// Timeout of a connection.
@@ -99,6 +100,16 @@ impl Client {
         Ok(Found::Body(self.accepted(answer).await?))
     }
 
+    /// Starts an erasure: its state. The number is in a body, never in a URL.
+    pub(crate) async fn erase(&self, request: &ErasureBody) -> anyhow::Result<Value> {
+        self.send(self.post(&["v1", "erasures"], request)?).await
+    }
+
+    /// How far an erasure is. [`is_away`] says whether an error is worth another attempt.
+    pub(crate) async fn erasure(&self, id: &str) -> anyhow::Result<Value> {
+        self.send(self.request(Method::GET, &["v1", "erasures", id])).await
+    }
+
     /// The messages of a number. The number is in a body, never in a URL.
     pub(crate) async fn messages_of(
         &self,
@@ -172,6 +183,7 @@ impl Client {
             StatusCode::UNAUTHORIZED => {
                 ": pass a token with --console-token-file, --console-token or IMCHANNEL_CONSOLE_TOKEN"
             }
+            StatusCode::CONFLICT => "; `imchannel erase --watch ID` follows it",
             _ => "",
         };
         anyhow::anyhow!("the timeline at {} answered {status}: {why}{hint}", self.place())
@@ -192,4 +204,9 @@ impl Client {
         let _ = url.set_password(None);
         url.to_string().trim_end_matches('/').to_owned()
     }
+}
+
+/// Whether an error of [`Client`] is that the timeline does not answer now.
+pub(crate) fn is_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<reqwest::Error>().is_some()
 }

@@ -20,6 +20,7 @@ const USERS: &[(&str, Option<User>)] = &[
     ("channel resume", Some(User::Operator)),
     ("tail", Some(User::Operator)),
     ("trace", None),
+    ("erase", None),
     ("send", Some(User::Operator)),
     ("lanes list", Some(User::Operator)),
     ("media put", Some(User::Operator)),

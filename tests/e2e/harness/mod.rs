@@ -13,6 +13,7 @@
 //! | [`cluster::Cluster::start`] | three nats-servers |
 //! | [`slow_bus::SlowBus`], [`cut_bus::CutBus`], [`held_bus::HeldBus`] | a proxy that delays publishes; one that loses the connection after a publish; one that holds publishes |
 //! | [`browser::Browser`] | chromium without a window, with one page |
+//! | [`terminal::Terminal`] | `imchannel` on a pseudo-terminal, with what a person types and sees |
 //! | [`balancer`] | a load balancer that closes connections |
 //! | [`Program::start`], [`run_cli`] | a program of the workspace as a process; `imchannel` with arguments, to its end |
 //!
@@ -51,6 +52,7 @@ mod program;
 pub(crate) mod secured;
 pub(crate) mod secured_channel;
 pub(crate) mod slow_bus;
+pub(crate) mod terminal;
 pub(crate) mod timeline;
 pub(crate) mod cut_bus;
 pub(crate) mod held_bus;
@@ -63,7 +65,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress, RunningNormalizer};
-pub(crate) use program::{Program, binary, run_cli, run_cli_with};
+pub(crate) use program::{Program, binary, run_cli, run_cli_reading, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 
 /// Timeout of every wait: longer than any working operation takes, also on a busy machine.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
@@ -181,4 +181,16 @@ pub(crate) async fn run_cli_with(
     let mut command = command(name, nats_url);
     command.args(args).envs(variables.iter().copied());
     tokio::time::timeout(TIMEOUT, command.output()).await.unwrap().unwrap()
+}
+
+/// Runs `imchannel` to its end, with a text on its standard input.
+pub(crate) async fn run_cli_reading(input: &str, args: &[&str]) -> Output {
+    let mut command = command("imchannel", "");
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    // It may end before it has read everything.
+    let _ = keys.write_all(input.as_bytes()).await;
+    drop(keys);
+    tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.unwrap().unwrap()
 }

@@ -13,30 +13,30 @@ use crate::harness::outbound::{Outbound, outcome, text};
 use crate::harness::timeline::{RunningTimeline, store_folder};
 use crate::harness::{Installation, RunningIngress, RunningNormalizer, Webhook, eventually};
 
-const ERASED: &str = "4915112345678";
-const OTHER: &str = "4915187654321";
+pub(super) const ERASED: &str = "4915112345678";
+pub(super) const OTHER: &str = "4915187654321";
 const NAME: &str = "Seeded Customer";
-const TEXT: &str = "seeded words of the customer";
+pub(super) const TEXT: &str = "seeded words of the customer";
 /// The erased number in base64, as in WhatsApp's ids: `wamid.HBgN…`.
-const WAMID: &str = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABIYFDNBQUI=";
+pub(super) const WAMID: &str = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABIYFDNBQUI=";
 
 /// A gateway, and a timeline that may erase.
-struct Stage {
-    outbound: Outbound,
+pub(super) struct Stage {
+    pub(super) outbound: Outbound,
     ingress: RunningIngress,
-    normalizer: Option<RunningNormalizer>,
-    timeline: RunningTimeline,
-    store: tempfile::TempDir,
-    redis_url: String,
+    pub(super) normalizer: Option<RunningNormalizer>,
+    pub(super) timeline: RunningTimeline,
+    pub(super) store: tempfile::TempDir,
+    pub(super) redis_url: String,
 }
 
-async fn timeline(outbound: &Outbound, store: &tempfile::TempDir, redis_url: &str) -> RunningTimeline {
-    let more = [
+/// Settings of a timeline that may erase.
+pub(super) fn may_erase(redis_url: &str) -> [(&'static str, &str); 3] {
+    [
         ("IMCHANNEL_TIMELINE_ERASURE", "on"),
         ("IMCHANNEL_REDIS_URL", redis_url),
         ("IMCHANNEL_TIMELINE_BODIES", "full"),
-    ];
-    RunningTimeline::start(&outbound.installation, store, &more).await
+    ]
 }
 
 /// The back end acknowledges every event up to now.
@@ -51,7 +51,11 @@ pub(super) async fn acknowledge(installation: &Installation) {
     }
 }
 
-async fn stage() -> Stage {
+async fn timeline(outbound: &Outbound, store: &tempfile::TempDir, redis_url: &str) -> RunningTimeline {
+    RunningTimeline::start(&outbound.installation, store, &may_erase(redis_url)).await
+}
+
+pub(super) async fn stage() -> Stage {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let url = format!("http://{}", ingress.address);
@@ -81,7 +85,7 @@ impl Stage {
         answer["id"].as_str().unwrap().to_owned()
     }
 
-    async fn state(&self, id: &str) -> Value {
+    pub(super) async fn state(&self, id: &str) -> Value {
         let (status, answer) = self.timeline.get(&format!("/v1/erasures/{id}")).await;
         assert_eq!(status, StatusCode::OK, "{answer:#}");
         answer
@@ -96,7 +100,7 @@ impl Stage {
     }
 
     /// A webhook with a message of a customer.
-    async fn write(&self, number: &str, id: &str, words: &str) {
+    pub(super) async fn write(&self, number: &str, id: &str, words: &str) {
         let body = format!(
             r#"{{"app":"a","timestamp":1772359199000,"version":2,"type":"message","payload":{{"id":"{id}","source":"{number}","type":"text","payload":{{"text":"{words}"}},"sender":{{"phone":"{number}","name":"{NAME} {number}"}}}}}}"#
         );
@@ -118,12 +122,12 @@ impl Stage {
         self.outbound.publish(Priority::Interactive, &command).await;
     }
 
-    async fn acknowledge(&self) {
+    pub(super) async fn acknowledge(&self) {
         acknowledge(&self.outbound.installation).await;
     }
 
     /// Where any of these texts is stored.
-    async fn traces(&self, needles: &[&[u8]]) -> Vec<String> {
+    pub(super) async fn traces(&self, needles: &[&[u8]]) -> Vec<String> {
         let holds = |bytes: &[u8]| {
             needles.iter().any(|needle| bytes.windows(needle.len()).any(|window| window == *needle))
         };
@@ -171,7 +175,7 @@ impl Stage {
 }
 
 /// Everything that is seeded of the customer.
-fn seeded() -> [&'static [u8]; 4] {
+pub(super) fn seeded() -> [&'static [u8]; 4] {
     [
         ERASED.as_bytes(),
         b"HBgNNDkxNTExMjM0NTY3O",

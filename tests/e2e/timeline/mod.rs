@@ -3,6 +3,7 @@
 mod channels;
 mod access;
 mod console;
+mod erase_command;
 mod erasing_replicas;
 mod erasure;
 mod lives;

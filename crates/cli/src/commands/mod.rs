@@ -4,6 +4,7 @@ pub(crate) mod channel;
 pub(crate) mod completions;
 pub(crate) mod deadletter;
 pub(crate) mod dev;
+pub(crate) mod erase;
 pub(crate) mod health;
 pub(crate) mod lanes;
 pub(crate) mod media;

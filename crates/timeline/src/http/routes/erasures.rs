@@ -121,6 +121,10 @@ pub(in crate::http) async fn list(
 
 fn erasures(shared: &Shared) -> Result<&Erasures, Refusal> {
     shared.api.erasures.as_ref().ok_or_else(|| {
-        Refusal::Forbidden("erasing is switched off; set IMCHANNEL_TIMELINE_ERASURE=on".to_owned())
+        Refusal::Forbidden(
+            "erasing is switched off: set IMCHANNEL_TIMELINE_ERASURE=on for the timeline, and give it the eraser's NATS seed and \
+             Redis password; \"Erasure\" of docs/timeline.md says how for each kind of installation"
+                .to_owned(),
+        )
     })
 }
