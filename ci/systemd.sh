@@ -31,6 +31,14 @@ for pair in nats:nats redis:redis setup:setup ingress:ingress media:media timeli
 done
 ok "units: same memory limits as docker-compose.yml"
 
+# What erasing needs: the same settings as in docker-compose.yml, with their values here.
+for setting in IMCHANNEL_TIMELINE_ERASURE IMCHANNEL_TIMELINE_ERASER_NKEY_FILE IMCHANNEL_REDIS_URL IMCHANNEL_REDIS_PASSWORD_FILE; do
+  awk '/^  timeline:$/ {inside = 1; next} /^  [a-z]/ {inside = 0} inside' docker-compose.yml | grep -q "^ *$setting:" ||
+    fail "the timeline of docker-compose.yml has no $setting"
+  grep -q "^Environment=$setting=" deploy/systemd/imchannel-timeline.service.d/erasure.conf || fail "erasure.conf has no $setting"
+done
+ok "imchannel-timeline.service.d/erasure.conf: the settings of docker-compose.yml"
+
 # --- the machine ----------------------------------------------------------------------------------------------------------------------
 
 leave() { not_checked "deploy/systemd: $*"; exit 0; }
@@ -118,7 +126,7 @@ on || leave "no systemd starts here: $(tail -n 3 "$work/machine.log")"
 
 # --- the recipe -----------------------------------------------------------------------------------------------------------------------
 
-[ "$(grep -c '^```sh test=systemd$' "$RECIPE")" = 10 ] || fail "$RECIPE does not have the blocks that this check runs"
+[ "$(grep -c '^```sh test=systemd$' "$RECIPE")" = 11 ] || fail "$RECIPE does not have the blocks that this check runs"
 run "$RECIPE" 1
 run "$RECIPE" 2
 trial own_values
@@ -139,8 +147,11 @@ trial spools 2
 trial is_restarted
 run "$RECIPE" 8
 trial ready 2
-ok "an upgrade as printed: every service is ready again"
+trial erases
 run "$RECIPE" 9
+trial ready 2
+ok "an upgrade as printed: every service is ready again"
+run "$RECIPE" 10
 while read -r line; do
   grep -qF "$line" "$RECIPE" || fail "$RECIPE does not have: $line"
   case $line in *': '[01].?*|*': '2.[0-4]*) ;; *) fail "exposure above 2.5: $line" ;; esac
@@ -156,7 +167,7 @@ wait "$launcher" || true
 on || fail "the machine does not reboot"
 trial after_reboot
 trial names_faults
-run "$RECIPE" 10
+run "$RECIPE" 11
 trial is_removed
 
 # --- without systemd's units ------------------------------------------------------------------------------------------------------------

@@ -88,6 +88,20 @@ keeps_secrets() {
   ok "the sender reads only its own credentials and the channels' secrets, and writes nowhere"
 }
 
+# The customer of `sends` is erased, with the drop-in of the README.
+erases() {
+  local said number=8618257518838 status=0
+  known() { imchannel trace --to "$number" >/dev/null 2>&1; [ $? != 1 ]; }
+  until_true known || fail "the timeline has no message of the customer: $(imchannel trace --to "$number" 2>&1)"
+  said=$(echo "$number" | timeout 60 imchannel erase --to - --reason check --force --yes 2>&1) || fail "imchannel erase: $said"
+  case $said in *'erased the customer …38'*'not overwritten now'*) ;; *) fail "imchannel erase: $said" ;; esac
+  case $said in *"$number"*) fail "imchannel erase prints the number" ;; esac
+  imchannel trace --to "$number" >/dev/null 2>&1 || status=$?
+  [ "$status" = 1 ] || fail "the timeline still has messages of the customer"
+  [ -e /run/credentials/imchannel-timeline.service/eraser.nk ] || fail "the timeline has no seed of the eraser as a credential"
+  ok "a customer is erased by the drop-in as printed"
+}
+
 # Ingress starts while NATS is stopped: a webhook of a BSP that does not retry is answered 200, and comes out when NATS is back.
 spools() {
   local status
