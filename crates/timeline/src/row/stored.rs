@@ -35,8 +35,10 @@ struct Stored {
     body: String,
     #[prost(bool, tag = "12")]
     is_bulk: bool,
-    #[prost(bool, tag = "13")]
-    is_whole: bool,
+    /// Whether the body is the message as it is. A row without a body has no mark, and neither have those of the first version, whose
+    /// setting may have been `full`.
+    #[prost(bool, optional, tag = "13")]
+    is_whole: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -83,7 +85,7 @@ pub fn encode(row: &Row) -> Vec<u8> {
         happened_at_us: row.happened_at.map(Timestamp::as_microsecond),
         is_replayed: row.is_replayed,
         is_bulk: row.is_bulk,
-        is_whole: row.is_whole,
+        is_whole: Some(row.is_whole).filter(|is_whole| *is_whole || !row.body.is_empty()),
         bsp: row.bsp.clone(),
         tenant: row.tenant.clone(),
         status: row.status.map(Status::to_stored),
@@ -109,12 +111,14 @@ fn stored_link(link: &Link) -> StoredLink {
     StoredLink { kind: u32::from(link.kind as u8), key: link.key.0.to_vec(), shown: link.shown.clone() }
 }
 
-/// The row of a blob and its columns. Links of kinds that only a later version knows are left out.
+/// The row of a blob and its columns. Links of kinds that only a later version knows are left out. A body that is not marked may be the
+/// message as it is, and counts as that.
 ///
 /// # Errors
 /// [`UnreadableRow`] when the blob is not one of ours.
 pub fn decode(columns: Columns, blob: &[u8]) -> Result<Row, UnreadableRow> {
     let stored = Stored::decode(blob)?;
+    let may_be_whole = !stored.body.is_empty();
     let recipient = key(&stored.recipient)
         .map(|key| Recipient { key: RecipientKey(key), last_digits: stored.last_digits.clone() });
     let links = stored.links.into_iter().filter_map(|link| {
@@ -127,7 +131,7 @@ pub fn decode(columns: Columns, blob: &[u8]) -> Result<Row, UnreadableRow> {
         kind: columns.kind,
         is_replayed: stored.is_replayed,
         is_bulk: stored.is_bulk,
-        is_whole: stored.is_whole,
+        is_whole: stored.is_whole.unwrap_or(may_be_whole),
         bsp: stored.bsp,
         channel: columns.channel,
         tenant: stored.tenant,

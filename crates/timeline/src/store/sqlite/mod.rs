@@ -29,6 +29,7 @@ mod files;
 mod filter;
 mod find;
 mod folder;
+mod form_1;
 mod listing;
 mod met;
 mod open;

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::store::error::{StoreError, StoreFault};
 use crate::store::sqlite::fault::{self, Sql};
+use crate::store::sqlite::form_1;
 
 /// `application_id` of the files: `imTL`.
 const APPLICATION: i64 = 0x696d_544c;
@@ -111,26 +112,6 @@ CREATE TRIGGER replays_are_kept BEFORE DELETE ON replays WHEN OLD.at > (unixepoc
 BEGIN SELECT RAISE(ABORT, 'the counts of a replay in the audit log cannot be removed before 400 days'); END;
 ";
 
-/// What makes form 2 of form 1, in the file of a day.
-const DAY_OF_FORM_1: &str = "
-ALTER TABLE positions ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE positions ADD COLUMN missed_after INTEGER NOT NULL DEFAULT 0;
-";
-
-/// The same in the file of what is expected. Its rows do not name the file that a client is to fetch: what is expected of it is met as
-/// before, by the event that names the command.
-const OPEN_OF_FORM_1: &str = "
-ALTER TABLE positions ADD COLUMN reading INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE positions ADD COLUMN missed_after INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE expectations ADD COLUMN file BLOB;
-DROP INDEX expectations_by_due;
-CREATE INDEX expectations_by_file ON expectations (file, rule) WHERE file IS NOT NULL;
-CREATE TABLE met_files (
-  file BLOB NOT NULL, rule INTEGER NOT NULL, channel TEXT NOT NULL, since INTEGER NOT NULL,
-  PRIMARY KEY (file, rule, channel)
-) STRICT, WITHOUT ROWID;
-";
-
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -158,8 +139,8 @@ impl Form {
             (StoredForm::New, Self::Day) => DAY.to_owned(),
             (StoredForm::New, Self::Open) => OPEN.to_owned(),
             (StoredForm::New, Self::Audit) => [AUDIT, REPLAYS].concat(),
-            (StoredForm::Earlier, Self::Day) => DAY_OF_FORM_1.to_owned(),
-            (StoredForm::Earlier, Self::Open) => OPEN_OF_FORM_1.to_owned(),
+            (StoredForm::Earlier, Self::Day) => form_1::DAY.to_owned(),
+            (StoredForm::Earlier, Self::Open) => form_1::OPEN.to_owned(),
             // The audit log was the same in forms 1 and 2.
             (StoredForm::Earlier, Self::Audit) => REPLAYS.to_owned(),
         }
@@ -190,7 +171,7 @@ pub(super) fn writer(path: &Path, form: Form) -> Result<Connection, Refusal> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(|error| refusal(error, path))?;
     // Before the first change: a file of another program stays as it is.
     let stored = check(&connection, form, path)?;
-    prepare_writer(&mut connection, form, stored).map_err(|error| refusal(error, path))?;
+    prepare_writer(&mut connection, path, form, stored).map_err(|error| refusal(error, path))?;
     Ok(connection)
 }
 
@@ -204,7 +185,7 @@ pub(super) fn reader(path: &Path) -> Sql<Connection> {
     Ok(connection)
 }
 
-fn prepare_writer(connection: &mut Connection, form: Form, stored: StoredForm) -> Sql<()> {
+fn prepare_writer(connection: &mut Connection, path: &Path, form: Form, stored: StoredForm) -> Sql<()> {
     let synchronous = match form {
         Form::Day => "NORMAL",
         Form::Open | Form::Audit => "FULL",
@@ -220,6 +201,11 @@ fn prepare_writer(connection: &mut Connection, form: Form, stored: StoredForm) -
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(&form.tables(stored))?;
+    if (stored, form) == (StoredForm::Earlier, Form::Open)
+        && let Some(folder) = path.parent()
+    {
+        form_1::name_queues(&transaction, folder)?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", form.number())?;
     transaction.commit()

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
-use timeline::row::{IdKind, StreamNumber};
+use timeline::row::StreamNumber;
 use timeline::rules::{Judged, RuleName};
 use timeline::store::Store;
 use timeline::store::error::StoreFault;
@@ -17,7 +17,7 @@ use crate::sqlite::folder::{Embedded, opened};
 const DAY: i64 = 86_400;
 
 /// A closed store of three days from 20 November, whose rows have the id `m-1`.
-async fn three_days() -> Embedded {
+pub(crate) async fn three_days() -> Embedded {
     let folder = Embedded::new();
     let store = folder.store().await;
     for number in 1..=3 {
@@ -123,58 +123,6 @@ async fn a_damaged_file_of_expectations_is_moved_aside() {
         store.overdue_counts(vec![Judged::everywhere(RuleName::NoResult, at(DAY))]).await.unwrap()[0].count,
         1
     );
-}
-
-/// Makes form 1 of form 2, as the first version wrote it.
-fn downgrade(path: &Path) {
-    let file = Connection::open(path).unwrap();
-    file.execute_batch(
-        "ALTER TABLE positions DROP COLUMN reading; ALTER TABLE positions DROP COLUMN missed_after;",
-    )
-    .unwrap();
-    if path.ends_with("open.sqlite") {
-        file.execute_batch(
-            "DROP TABLE met_files; DROP INDEX expectations_by_file; ALTER TABLE expectations DROP COLUMN file;
-             CREATE INDEX expectations_by_due ON expectations (rule, due, key, channel);",
-        )
-        .unwrap();
-    }
-    file.pragma_update(None, "user_version", 1).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn files_of_form_1_are_brought_up_to_date_and_go_on() {
-    let folder = three_days().await;
-    let store = folder.store().await;
-    let of_file = command(2, 0).expects(RuleName::NotFetched, "c-old");
-    store.append(batch([command(1, 0).expects(RuleName::NoResult, "c-1"), of_file])).await.unwrap();
-    drop(store);
-    drop(folder.store().await);
-    let names = ["2026-11-20.sqlite", "2026-11-21.sqlite", "2026-11-22.sqlite", "open.sqlite"];
-    names.iter().for_each(|name| downgrade(&folder.path().join(name)));
-    let store = folder.store().await;
-    assert_eq!(found(&store, "m-1").await.len(), 600);
-    let positions = store.positions().await.unwrap();
-    assert!(positions.len() == 2 && positions.iter().all(|position| position.reading == 0), "{positions:?}");
-    let met = store.append(batch([event(9000, DAY).settles(RuleName::NoResult, "c-1")])).await.unwrap().met;
-    assert_eq!(met.len(), 1, "{met:?}");
-    let judged = || vec![Judged::everywhere(RuleName::NotFetched, at(30 * DAY))];
-    assert_eq!(store.overdue_counts(judged()).await.unwrap().len(), 1);
-    // The version before did not keep which file it was.
-    let fetch = event(9001, DAY).link(IdKind::Command, "c-old").settles_file(RuleName::NotFetched, "old");
-    store.append(batch([fetch])).await.unwrap();
-    assert_eq!(store.overdue_counts(judged()).await.unwrap(), []);
-    let named = command(3, DAY).expects(RuleName::NotFetched, "c-2").of_file("file");
-    store.append(batch([named])).await.unwrap();
-    assert_eq!(store.overdue_counts(judged()).await.unwrap().len(), 1);
-    store.append(batch([event(9002, DAY).settles_file(RuleName::NotFetched, "file")])).await.unwrap();
-    assert_eq!(store.overdue_counts(judged()).await.unwrap(), []);
-    drop(store);
-    names.iter().for_each(|name| {
-        let file = Connection::open(folder.path().join(name)).unwrap();
-        let form: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-        assert_eq!(form, 2, "{name}");
-    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

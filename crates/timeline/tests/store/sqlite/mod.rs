@@ -5,6 +5,7 @@ mod damage;
 mod erased_bytes;
 mod filters;
 mod folder;
+mod form_1;
 mod full_disk;
 mod midnight;
 mod replays;
