@@ -116,7 +116,7 @@ async fn following_begins_where_it_is_told_and_leaves_no_consumer_behind() {
     let read = followed.next().await.unwrap();
     assert_eq!((read.delivery.sequence, read.pending), (8, 2));
     assert!(read.delivery.payload.is_empty());
-    assert_eq!(read.delivery.headers.get(headers::MESSAGE_ID), Some("8"));
+    assert_eq!(read.delivery.message_id(), Some("8"));
     drop(followed);
     within(2 * TIMEOUT, "the server deletes consumers to which no client listens", || async {
         stream.consumers().await.is_empty().then_some(())

@@ -8,4 +8,5 @@ mod stream_sizes;
 mod lost_sequences;
 mod slow_streams;
 mod buckets;
+mod publish_headers;
 mod group_commit;

@@ -330,7 +330,7 @@ impl<'d> HeaderRules<'d> {
 
     /// Every header of a message is described and is as described, and none is missing.
     fn check(&self, delivery: &Delivery) {
-        let found: BTreeMap<_, _> = delivery.headers.sorted().into_iter().collect();
+        let found: BTreeMap<_, _> = all_headers(delivery).collect();
         let at = format!("{} {}", delivery.subject, delivery.sequence);
         for (name, value) in &found {
             let (schemas, _) =
@@ -370,7 +370,7 @@ async fn messages_have_the_headers_that_are_described_and_no_others() {
             assert!(!its.is_empty(), "{name} has none of its {}", message["name"]);
             for delivery in its {
                 rules.check(delivery);
-                seen.extend(delivery.headers.sorted().into_iter().map(|(name, _)| name));
+                seen.extend(all_headers(delivery).map(|(name, _)| name));
             }
         }
         assert_eq!(described, seen, "{name}: what is described never came");
@@ -378,6 +378,12 @@ async fn messages_have_the_headers_that_are_described_and_no_others() {
     let of_channels = entries(&document.0["channels"]).map(|(_, channel)| subjects(&document, channel));
     let described: BTreeSet<_> = of_channels.flatten().collect();
     assert!(stored.iter().all(|delivery| described.contains(&delivery.subject)));
+}
+
+/// The headers of a message, and the id of its publish.
+fn all_headers(delivery: &Delivery) -> impl Iterator<Item = (String, String)> {
+    let id = delivery.message_id().map(|id| (headers::MESSAGE_ID.to_string(), id.to_owned()));
+    delivery.headers.sorted().into_iter().chain(id)
 }
 
 /// Rare dead letters: of the rest of a body, of a command that may have been sent, and one that is published again.

@@ -56,7 +56,7 @@ impl Disposition {
 pub struct Delivery {
     /// Subject to which it was published.
     pub subject: String,
-    /// Its headers.
+    /// Its headers, without those of its publish.
     pub headers: Headers,
     /// Its payload.
     pub payload: Bytes,
@@ -88,7 +88,7 @@ impl Delivery {
         let (message, acker) = message.split();
         let delivery = Self {
             subject: message.subject.as_str().to_owned(),
-            headers: Headers(message.headers.unwrap_or_default()),
+            headers: Headers::read(message.headers.unwrap_or_default()),
             payload: message.payload,
             sequence,
             attempt,
@@ -101,12 +101,17 @@ impl Delivery {
     pub(crate) fn stored(message: StreamMessage) -> Self {
         Self {
             subject: message.subject.to_string(),
-            headers: Headers(message.headers),
+            headers: Headers::read(message.headers),
             payload: message.payload,
             sequence: message.sequence,
             attempt: 0,
             stored_at: to_timestamp(message.time.unix_timestamp_nanos()),
         }
+    }
+
+    /// The `Nats-Msg-Id` that it was published with.
+    pub fn message_id(&self) -> Option<&str> {
+        self.headers.message_id()
     }
 
     /// The subject as a type; `None` if it is not a subject of imchannel.

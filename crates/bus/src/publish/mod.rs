@@ -334,8 +334,9 @@ impl Bus {
         let bytes = target.subject.len() + headers.wire_length() + payload.len();
         let _in_flight = self.fill.write(target.stream, bytes);
         let publish = async {
-            let sent =
-                jetstream.publish_with_headers(target.subject.clone(), headers.0, payload.clone()).await?;
+            let sent = jetstream
+                .publish_with_headers(target.subject.clone(), headers.into_map(), payload.clone())
+                .await?;
             Ok::<_, PublishError>(sent.await?)
         };
         // A separate timer only if the client's timeout, which counts twice, could last too long.

@@ -111,7 +111,17 @@ pub const PROTOBUF: &str = "application/protobuf";
 /// copies from a request.
 pub const COPIED_LENGTH_MAX: usize = 512;
 
-/// Headers of a message.
+/// Beginnings of the names of headers that say how a message is to be stored. Servers store them with the message. On another message
+/// they would make it a duplicate, a conflict, or a part of a batch that never ends: a server that takes batches refuses it or, if it
+/// is like the first of a batch, answers without storing it.
+const OF_PUBLISH: [&str; 3] = ["Nats-Msg-Id", "Nats-Expected-", "Nats-Batch-"];
+
+fn is_of_publish(name: &str) -> bool {
+    OF_PUBLISH.iter().any(|start| name.starts_with(start))
+}
+
+/// Headers of a message. Those of a message that was read are without the headers of its publish (`Nats-Msg-Id`, `Nats-Expected-*`,
+/// `Nats-Batch-*`), so that no copy of them has any.
 ///
 /// # Examples
 /// ```
@@ -122,7 +132,21 @@ pub const COPIED_LENGTH_MAX: usize = 512;
 /// assert_eq!(headers.get(headers::TRACEPARENT), None);
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Headers(pub(crate) HeaderMap);
+pub struct Headers {
+    map: HeaderMap,
+    source: Source,
+}
+
+/// Where headers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Source {
+    /// They were made for a publish.
+    #[default]
+    Own,
+    /// They are those of a stored message: the headers of its publish are hidden. The client's map can drop no entry, and copying the
+    /// others would cost as much as reading them did.
+    Read,
+}
 
 /// The headers that all events of a kind have, by kind. They are cloned, because the client's map hashes each name that is
 /// inserted, and all names again when it grows; with a fourth name it has room for all of an event.
@@ -156,6 +180,11 @@ impl Headers {
     /// No headers.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The headers of a stored message.
+    pub(crate) fn read(map: HeaderMap) -> Self {
+        Self { map, source: Source::Read }
     }
 
     /// The headers of an event in binary mode of the NATS binding of CloudEvents 1.0.
@@ -194,7 +223,8 @@ impl Headers {
     pub fn with(mut self, name: Name, value: &str) -> Self {
         // Of bytes: a search for characters decodes each, for every header of every event.
         if !value.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
-            self.0.insert(name.header, value);
+            self = self.into_own();
+            self.map.insert(name.header, value);
         }
         self
     }
@@ -210,7 +240,36 @@ impl Headers {
 
     /// The value of a header.
     pub fn get(&self, name: Name) -> Option<&str> {
-        self.0.get(name.header).map(HeaderValue::as_str)
+        if self.hides(name.text) {
+            return None;
+        }
+        self.map.get(name.header).map(HeaderValue::as_str)
+    }
+
+    /// The `Nats-Msg-Id` of the publish.
+    pub(crate) fn message_id(&self) -> Option<&str> {
+        self.map.get(MESSAGE_ID.header).map(HeaderValue::as_str)
+    }
+
+    fn hides(&self, name: &str) -> bool {
+        self.source == Source::Read && is_of_publish(name)
+    }
+
+    /// The headers as those of a message to publish.
+    fn into_own(self) -> Self {
+        if self.source == Source::Own {
+            return self;
+        }
+        let mut map = HeaderMap::new();
+        for (name, values) in self.map.iter().filter(|(name, _)| !is_of_publish(name.as_ref())) {
+            values.iter().for_each(|value| map.append(name.clone(), value.clone()));
+        }
+        Self { map, source: Source::Own }
+    }
+
+    /// The headers to publish.
+    pub(crate) fn into_map(self) -> HeaderMap {
+        self.into_own().map
     }
 
     /// The value of a header if it is at most [`COPIED_LENGTH_MAX`] bytes long, so that a dead letter can copy it.
@@ -218,32 +277,33 @@ impl Headers {
         self.get(name).filter(|value| value.len() <= COPIED_LENGTH_MAX)
     }
 
-    /// Bytes that they take on the wire and in a stream: `NATS/1.0`, one line each, an empty line.
+    /// Bytes that they take on the wire and in a stream, with those of the publish: `NATS/1.0`, one line each, an empty line.
     pub(crate) fn wire_length(&self) -> usize {
         let line = |name: &HeaderName, value: &HeaderValue| {
             let name: &str = name.as_ref();
             name.len() + value.as_str().len() + 4
         };
         let lines =
-            self.0.iter().flat_map(|(name, values)| values.iter().map(move |value| line(name, value)));
+            self.map.iter().flat_map(|(name, values)| values.iter().map(move |value| line(name, value)));
         12 + lines.sum::<usize>()
     }
 
     /// The headers of which these are the names and values, such as those of [`sorted`](Self::sorted). `None` if one of them
     /// is not a header.
     pub fn from_sorted(all: &[(String, String)]) -> Option<Self> {
-        let mut headers = HeaderMap::new();
+        let mut map = HeaderMap::new();
         for (name, value) in all {
-            headers.insert(name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?);
+            map.insert(name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?);
         }
-        Some(Self(headers))
+        Some(Self { map, source: Source::Own })
     }
 
     /// All names with their first values, sorted by name.
     pub fn sorted(&self) -> Vec<(String, String)> {
         let mut all: Vec<_> = self
-            .0
+            .map
             .iter()
+            .filter(|(name, _)| !self.hides((*name).as_ref()))
             .filter_map(|(name, values)| Some((name.to_string(), values.first()?.as_str().to_owned())))
             .collect();
         all.sort();
@@ -278,5 +338,45 @@ mod tests {
         }
         assert!(Headers::from_sorted(&[("a name".to_owned(), String::new())]).is_none());
         assert!(Headers::from_sorted(&[("name".to_owned(), "a\nline".to_owned())]).is_none());
+    }
+    /// The headers of a message of a batch with an id and an expectation, as nats-server 2.15 stores them.
+    fn stored() -> Headers {
+        let mut map = HeaderMap::new();
+        for (name, value) in [
+            ("Nats-Batch-Id", "b"),
+            ("Nats-Batch-Sequence", "2"),
+            ("Nats-Batch-Commit", "1"),
+            ("Nats-Expected-Last-Subject-Sequence", "0"),
+            ("Nats-Expected-Stream", "EVENTS"),
+            ("Nats-Msg-Id", "id"),
+            ("Nats-Msg-Size", "7"),
+            ("Content-Type", "text/plain"),
+        ] {
+            map.insert(name, value);
+        }
+        Headers::read(map)
+    }
+
+    #[test]
+    fn headers_that_were_read_are_without_those_of_the_publish() {
+        let read = stored();
+        let rest = [("Content-Type", "text/plain"), ("Nats-Msg-Size", "7")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(read.sorted(), rest);
+        assert_eq!(read.get(PAYLOAD_SIZE), Some("7"));
+        assert_eq!((read.get(MESSAGE_ID), read.get(EXPECTED_LAST_SUBJECT_SEQUENCE)), (None, None));
+        assert_eq!(read.message_id(), Some("id"));
+    }
+
+    #[test]
+    fn a_copy_of_headers_that_were_read_publishes_none_of_the_publish() {
+        let published = |headers: Headers| Headers { map: headers.into_map(), source: Source::Own }.sorted();
+        assert_eq!(published(stored()), stored().sorted());
+        let copy = stored().with(MESSAGE_ID, "own");
+        assert_eq!(copy.get(MESSAGE_ID), Some("own"));
+        let mut expected = stored().sorted();
+        expected.push(("Nats-Msg-Id".to_owned(), "own".to_owned()));
+        expected.sort();
+        assert_eq!(published(copy), expected);
     }
 }

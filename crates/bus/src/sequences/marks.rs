@@ -124,7 +124,7 @@ pub(crate) async fn write(
     let expected = instead_of.map_or(0, |stored| stored.revision).to_string();
     let headers = Headers::new().with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected);
     let value = Bytes::from(serde_json::to_vec(mark)?);
-    bus.jetstream.publish_with_headers(subject(stream), headers.0, value).await?.await?;
+    bus.jetstream.publish_with_headers(subject(stream), headers.into_map(), value).await?.await?;
     Ok(())
 }
 

@@ -277,7 +277,7 @@ impl Leases {
         let stream = self.bus.jetstream.get_stream_no_info(LANES_BUCKET.stream).await.ok()?;
         let subject = format!("$KV.{}.{}", LANES_BUCKET.name, lease.name);
         let found = stream.get_last_raw_message_by_subject(&subject).await.ok()?;
-        let is_own = Headers(found.headers.clone()).get(LEASE_TOKEN) == Some(&*lease.token);
+        let is_own = Headers::read(found.headers.clone()).get(LEASE_TOKEN) == Some(&*lease.token);
         is_own.then_some(found.sequence)
     }
 

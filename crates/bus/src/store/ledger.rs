@@ -124,7 +124,7 @@ impl Bus {
         let stream = self.jetstream.get_stream_no_info(SENDS_BUCKET.stream).await;
         let stream = stream.map_err(|error| fail(error.into()))?;
         match stream.get_last_raw_message_by_subject(&key.0).await {
-            Ok(message) if Headers(message.headers.clone()).get(KV_OPERATION).is_some() => Ok(None),
+            Ok(message) if Headers::read(message.headers.clone()).get(KV_OPERATION).is_some() => Ok(None),
             Ok(message) => Ok(Some(Entry { revision: Revision(message.sequence), value: message.payload })),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(fail(error.into())),

@@ -260,7 +260,10 @@ async fn show(bus: &Bus, sequence: u64, form: Form, out: &Out) -> anyhow::Result
         return Ok(Exit::Ok);
     };
     let (mut object, _) = show::dead_letter(&letter, personal);
-    let headers = letter.headers.sorted();
+    let mut headers = letter.headers.sorted();
+    let message_id = letter.message_id().map(|id| (headers::MESSAGE_ID.to_string(), id.to_owned()));
+    headers.extend(message_id);
+    headers.sort();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);
     let of = |key: &str| {

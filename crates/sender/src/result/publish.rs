@@ -155,7 +155,7 @@ async fn store_letter(
 
 /// Returns the `Nats-Msg-Id` that a command was published with; empty if it has none or one that is too long.
 pub(crate) fn msg_id(delivery: &Delivery) -> &str {
-    delivery.headers.get_limited(headers::MESSAGE_ID).unwrap_or_default()
+    delivery.message_id().filter(|id| is_short(id)).unwrap_or_default()
 }
 
 fn is_short(value: &str) -> bool {
