@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{Document, entries, texts};
 use crate::harness::outbound::store_dead_letter;
 use crate::harness::outbound::{Outbound, TENANT, UPLOAD_TOKEN, text};
-use crate::harness::{RunningIngress, TIMEOUT, Webhook, eventually, run_cli};
+use crate::harness::{Installation, RunningIngress, TIMEOUT, Webhook, eventually, run_cli};
 
 const CHANNEL: &str = "channel-0";
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -415,6 +415,16 @@ async fn post(ingress: &RunningIngress, route: &str, body: &str) {
     assert_eq!(webhook.post(ingress.address).await.status.as_u16(), 200);
 }
 
+/// Replays webhooks and dead letters.
+async fn replay_all(installation: &Installation) {
+    let publish = ["--publish", "--yes", "--by", "Ann", "--note", "ticket 17"];
+    let replay =
+        run_cli(installation, &[&["replay", "webhooks", "--since", "1h"], &publish[..]].concat()).await;
+    assert!(replay.status.success(), "{replay:?}");
+    let replay = run_cli(installation, &[&["deadletter", "replay", "--all"], &publish[..]].concat()).await;
+    assert!(replay.status.success(), "{replay:?}");
+}
+
 /// Runs everything until each kind of message has been published, and returns all messages of the streams.
 async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     let installation = &outbound.installation;
@@ -457,12 +467,7 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     assert_eq!(client.get(told["url"].as_str().unwrap()).send().await.unwrap().status().as_u16(), 200);
 
     installation.until_processed().await;
-    let publish = ["--publish", "--yes", "--by", "Ann", "--note", "ticket 17"];
-    let replay =
-        run_cli(installation, &[&["replay", "webhooks", "--since", "1h"], &publish[..]].concat()).await;
-    assert!(replay.status.success(), "{replay:?}");
-    let replay = run_cli(installation, &[&["deadletter", "replay", "--all"], &publish[..]].concat()).await;
-    assert!(replay.status.success(), "{replay:?}");
+    replay_all(installation).await;
     let stored = eventually("everything is published", || async {
         let mut all = Vec::new();
         for (stream, everything) in [
@@ -475,8 +480,7 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
         }
         let count = |part: &str| all.iter().filter(|delivery| delivery.subject.contains(part)).count();
         // A report, a message and an event of either kind, each replayed; five results, two of invalid commands; a
-        // fetch; dead letters
-        // of two webhooks and of one with nine bad items, and of two commands.
+        // fetch; dead letters of two webhooks and of one with nine bad items, and of two commands.
         let counts = [
             "event.report",
             "event.message",

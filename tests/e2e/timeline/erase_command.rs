@@ -101,7 +101,7 @@ async fn a_customer_is_erased_by_a_command_that_says_how_far_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_whose_erasure_is_interrupted_before_it_begins_has_failed() {
-    let mut stage = stage().await;
+    let mut stage = Box::pin(stage()).await;
     stage.normalizer.take().unwrap().stop().await;
     // It waits until the normalizer has processed this one.
     stage.write(ERASED, WAMID, TEXT).await;

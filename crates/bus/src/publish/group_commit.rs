@@ -95,8 +95,11 @@ impl Bus {
         }
         let expected = headers.get(EXPECTED_LAST_SUBJECT_SEQUENCE);
         let expectation = expected.map(|_| gathering.hash(target.subject.as_str()));
-        let message =
-            Outgoing { subject: target.subject.clone(), headers: headers.0, payload: payload.clone() };
+        let message = Outgoing {
+            subject: target.subject.clone(),
+            headers: headers.into_map(),
+            payload: payload.clone(),
+        };
         let (answer, answered) = oneshot::channel();
         gathering.wait(Waiting { message, bytes, id, expectation, deadline, answer });
         Ok(answered)

@@ -339,6 +339,7 @@ mod tests {
         assert!(Headers::from_sorted(&[("a name".to_owned(), String::new())]).is_none());
         assert!(Headers::from_sorted(&[("name".to_owned(), "a\nline".to_owned())]).is_none());
     }
+
     /// The headers of a message of a batch with an id and an expectation, as nats-server 2.15 stores them.
     fn stored() -> Headers {
         let mut map = HeaderMap::new();
