@@ -35,6 +35,8 @@ pub(super) struct Office {
 }
 
 pub(super) async fn office() -> Office {
+    // This test may be the only one of its process.
+    service::process::install_crypto_provider();
     let secured = Secured::start().await;
     secured.cli("provisioner", &["streams", "apply"]).await;
     let tokens = secured.secret_file("timeline.tokens");
