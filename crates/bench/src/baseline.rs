@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull;
@@ -15,7 +16,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use redis::AsyncCommands as _;
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::net::TcpListener;
 
 use crate::bench_channel::{CHANNEL, PASSWORD};
@@ -33,6 +34,8 @@ const MAX_BYTES: i64 = 4 << 30;
 const BATCH: usize = 2000;
 /// Most messages in progress.
 const AT_ONCE: usize = 1024;
+/// Timeout of a response of Redis. The client's default of half a second is too short for large files on one connection.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct Receiver {
@@ -96,7 +99,9 @@ async fn receive(
 
 /// Serves values of Redis until the process is killed.
 pub(crate) async fn media(listen: SocketAddr, redis_url: &str) -> anyhow::Result<()> {
-    let connection = redis::Client::open(redis_url)?.get_connection_manager().await?;
+    let config = ConnectionManagerConfig::new().set_response_timeout(Some(REDIS_TIMEOUT));
+    let client = redis::Client::open(redis_url)?;
+    let connection = client.get_connection_manager_with_config(config).await?;
     let router =
         Router::new().route("/{tenant}/imchannel/{route}/{id}", get(serve_file)).with_state(connection);
     axum::serve(TcpListener::bind(listen).await?, router).await?;

@@ -51,7 +51,8 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Ended> {
         if comparison::needs_folder(*part) && plan.folders.of(*part).is_none() {
             let name = part.name();
             bail!(
-                "missing option --{name}: use `./dev bench --only {name}`, which prepares the receiver's folder"
+                "missing option --{name} (folder of the prepared receiver): `./dev bench --only {name}` prepares it if \
+                 its language is installed"
             );
         }
     }

@@ -105,7 +105,10 @@ fn number(figure: f64) -> String {
 }
 
 fn state(section: &Section, row: &Row) -> String {
-    if let Some(reason) = section.refusal(row) {
+    if section.refused.is_some() {
+        return "**refused**".to_owned();
+    }
+    if let Some(reason) = &row.refused {
         return format!("**refused**: {reason}");
     }
     match row.reached {
@@ -117,6 +120,9 @@ fn state(section: &Section, row: &Row) -> String {
 
 /// Remarks, picture and conditions of a section.
 fn after(text: &mut String, section: &Section, notes: &Notes) -> Result {
+    if let Some(reason) = &section.refused {
+        writeln!(text, "**Refused**: {reason}.\n")?;
+    }
     for remark in section.remarks.iter().chain(notes.get(&section.part.name())) {
         writeln!(text, "{remark}\n")?;
     }
@@ -184,7 +190,11 @@ mod tests {
             .into_iter()
             .collect();
         let text = page(vec![noisy, apart], &Notes::new());
-        assert!(text.contains("| **refused**: before it other work used 40 % of the CPUs"), "{text}");
+        assert!(text.contains("| ≥ 0.92 | **refused** |"), "{text}");
+        assert!(
+            text.contains("**Refused**: before it other work used 40 % of the CPUs (limit 10 %).\n"),
+            "{text}"
+        );
         assert!(text.contains("**0.75** (0.50–1.00) |  | **refused**: the rounds differ by 67 %"), "{text}");
     }
 

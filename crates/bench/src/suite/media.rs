@@ -18,24 +18,53 @@ use crate::environment::{Environment, Program, free_address};
 use crate::output;
 use crate::pair::Pair;
 use crate::results::{Aim, Measured, Row, WIDTH_MAX_RATE};
-use crate::suite::{CONNECTIONS, Effort};
+use crate::suite::Effort;
 
-/// Size of each file in bytes, as large as a picture from a phone.
-const BLOB_BYTES: usize = 100_000;
-/// Number of different files.
-const BLOBS: usize = 200;
+/// Files of one size.
+#[derive(Debug, Clone, Copy)]
+struct Files {
+    /// Id and name of the row.
+    id: &'static str,
+    name: &'static str,
+    /// Bytes of each file.
+    bytes: usize,
+    /// Number of different files.
+    count: usize,
+    /// Connections. The bare handler has a whole file in memory for each.
+    connections: usize,
+    /// Least throughput of media, as a share of the baseline handler's.
+    ratio_min: f64,
+}
+
+/// Pictures from a phone, and long videos or large documents.
+const SIZES: [Files; 2] = [
+    Files {
+        id: "files",
+        name: "files/s of 100 KB",
+        bytes: 100_000,
+        count: 200,
+        connections: 64,
+        ratio_min: 0.85,
+    },
+    Files {
+        id: "large-files",
+        name: "files/s of 10 MB",
+        bytes: 10_000_000,
+        count: 10,
+        connections: 8,
+        ratio_min: 0.9,
+    },
+];
+/// Bytes of a file that are stored with one command.
+const PART_BYTES: usize = 1_000_000;
 /// Timeout of the start of the measured server.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// TTL of the files.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// Least throughput of media, as a share of the baseline handler's.
-const FILES_RATIO_MIN: f64 = 0.85;
-
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let place = Environment::start(effort.layout).await?;
     let redis = place.redis().await?;
-    let ids = store(&redis.url()).await?;
     let (our_address, baseline_address) = (free_address()?, free_address()?);
     let mut ours = place.program(
         "imchannel-media",
@@ -49,53 +78,65 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let listen = baseline_address.to_string();
     let mut baseline =
         place.baseline(&["baseline-media", "--listen", &listen, "--redis-url", &redis.url()])?;
-    let requests = |address: SocketAddr| -> Arc<[Vec<u8>]> {
-        let request = |id: &MediaId| {
-            let path = format!("/bench/imchannel/getImageMessage/{id}");
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes()
+    let mut rows = Vec::new();
+    for files in SIZES {
+        let ids = store(&redis.url(), files).await?;
+        let (our_requests, bare_requests) = (requests(our_address, &ids), requests(baseline_address, &ids));
+        until_it_serves(&mut ours, our_address, &our_requests[0]).await?;
+        until_it_serves(&mut baseline, baseline_address, &bare_requests[0]).await?;
+        let our =
+            async || fetches_per_second(our_address, &our_requests, files.connections, effort.time).await;
+        let bare = async || {
+            fetches_per_second(baseline_address, &bare_requests, files.connections, effort.time).await
         };
-        ids.iter().map(request).collect()
-    };
-    let (our_requests, baseline_requests) = (requests(our_address), requests(baseline_address));
-    until_it_serves(&mut ours, our_address, &our_requests[0]).await?;
-    until_it_serves(&mut baseline, baseline_address, &baseline_requests[0]).await?;
-    let mut pairs = Vec::new();
-    for round in 0..effort.rounds {
-        let bare = async || fetches_per_second(baseline_address, &baseline_requests, effort.time).await;
-        let our = async || fetches_per_second(our_address, &our_requests, effort.time).await;
-        let pair = if round.is_multiple_of(2) {
-            let baseline = bare().await?;
-            Pair { baseline, ours: our().await? }
-        } else {
-            let ours = our().await?;
-            Pair { baseline: bare().await?, ours }
-        };
-        output::say(&format!("  bare {:.0}/s, imchannel {:.0}/s", pair.baseline, pair.ours));
-        pairs.push(pair);
+        let mut pairs = Vec::new();
+        for round in 0..effort.rounds {
+            let pair = if round.is_multiple_of(2) {
+                let baseline = bare().await?;
+                Pair { baseline, ours: our().await? }
+            } else {
+                let ours = our().await?;
+                Pair { baseline: bare().await?, ours }
+            };
+            output::say(&format!("  {}: bare {:.0}, imchannel {:.0}", files.name, pair.baseline, pair.ours));
+            pairs.push(pair);
+        }
+        let row = Row::against(files.id, files.name, pairs.iter().map(|pair| (pair.baseline, pair.ours)));
+        rows.extend(
+            row.map(|row| row.with_aim(Aim::AtLeast(files.ratio_min)).with_width_max(WIDTH_MAX_RATE)),
+        );
+        let (id, name) = (format!("{}-memory", files.id), format!("most memory so far, MiB, {}", files.name));
+        rows.extend(Row::alone(&id, &name, ours.peak_mib().into_iter()));
     }
-    let peak_mib = ours.peak_mib();
     ours.end().await;
     baseline.end().await;
-    let files = Row::against("files", "files/s", pairs.iter().map(|pair| (pair.baseline, pair.ours)));
-    let files = files.map(|row| row.with_aim(Aim::AtLeast(FILES_RATIO_MIN)).with_width_max(WIDTH_MAX_RATE));
-    let memory = Row::alone("memory", "most memory, MiB", peak_mib.into_iter());
-    Ok(Measured { rows: files.into_iter().chain(memory).collect(), ..Measured::default() })
+    Ok(Measured { rows, ..Measured::default() })
+}
+
+/// One request for each file.
+fn requests(address: SocketAddr, ids: &[MediaId]) -> Arc<[Vec<u8>]> {
+    let request = |id: &MediaId| {
+        let path = format!("/bench/imchannel/getImageMessage/{id}");
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes()
+    };
+    ids.iter().map(request).collect()
 }
 
 /// Stores files like uploads do.
-async fn store(redis_url: &str) -> anyhow::Result<Vec<MediaId>> {
+async fn store(redis_url: &str, files: Files) -> anyhow::Result<Vec<MediaId>> {
     let blobs = BlobStore::new(&RedisOptions::at(redis_url))?;
     let mut ids = Vec::new();
-    for number in 0..BLOBS {
-        let mut bits = [7; 16];
+    for number in 0..files.count {
+        let mut bits = [0; 16];
         bits[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        bits[8..].copy_from_slice(&(files.bytes as u64).to_be_bytes());
         let id = MediaId::from_random(bits);
-        let bytes: Vec<u8> = (0..BLOB_BYTES).map(|at| (at * 31 + number) as u8).collect();
+        let bytes: Vec<u8> = (0..files.bytes).map(|at| (at * 31 + number) as u8).collect();
         let meta = Meta {
             tenant: "bench".to_owned(),
             kind: MediaKind::Image,
             content_type: "image/jpeg".to_owned(),
-            size: BLOB_BYTES as u64,
+            size: files.bytes as u64,
             sha256: format!("{number:064x}"),
             file_name: String::new(),
             created_at: Timestamp::now(),
@@ -104,7 +145,9 @@ async fn store(redis_url: &str) -> anyhow::Result<Vec<MediaId>> {
             command: String::new(),
         };
         let mut upload = blobs.upload(id.clone());
-        upload.append(&bytes).await?;
+        for part in bytes.chunks(PART_BYTES) {
+            upload.append(part).await?;
+        }
         upload.finish(&meta, LIFE).await?;
         ids.push(id);
     }
@@ -131,12 +174,13 @@ async fn until_it_serves(program: &mut Program, address: SocketAddr, request: &[
 async fn fetches_per_second(
     address: SocketAddr,
     requests: &Arc<[Vec<u8>]>,
+    connections: usize,
     time: Duration,
 ) -> anyhow::Result<f64> {
     let (done, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let began = Instant::now();
     let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         let (done, next, requests) = (Arc::clone(&done), Arc::clone(&next), Arc::clone(requests));
         clients.push(tokio::spawn(async move {
             let mut stream = TcpStream::connect(address).await?;
