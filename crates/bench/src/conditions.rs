@@ -49,6 +49,8 @@ pub(crate) struct Conditions {
 impl Conditions {
     /// Measures them; takes about four seconds. `folder` is on the disk that the servers use.
     pub(crate) async fn measure(folder: &Path, cpus: Cpus) -> anyhow::Result<Self> {
+        // What the part before wrote is on the disk first. Otherwise its writing would count as other work.
+        let _ = tokio::process::Command::new("sync").status().await;
         let before = CpuTimes::now();
         tokio::time::sleep(BUSY_WINDOW).await;
         let busy_percent = CpuTimes::now().since(before).busy_percent();
