@@ -151,6 +151,45 @@ async fn a_stream_that_was_created_again_is_noticed_at_its_end() {
     tokio::time::timeout(3 * TIMEOUT, notice).await.expect("the stream ends before what was read");
 }
 
+/// The server says no sequence that is lower than those that were read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_created_again_and_has_more_messages_is_noticed_by_its_time() {
+    let installation = Installation::start().await;
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    let subject = Subject::Event(EventKind::Report, bsp, ChannelId::parse("channel-0").unwrap());
+    let client = jetstream::new(async_nats::connect(installation.nats.url()).await.unwrap());
+    let store = async |count: usize| {
+        for _ in 0..count {
+            client.publish(subject.to_text(), "x".into()).await.unwrap().await.unwrap();
+        }
+    };
+    let hour = jiff::SignedDuration::from_hours(1);
+    let since = jiff::Timestamp::now().checked_sub(hour).unwrap();
+    store(3).await;
+    let mut followed = follow_subject(&installation.bus, &EVENTS, &subject, since);
+    take(&mut followed, 1..=3).await;
+    assert!(followed.next_or_end().await.unwrap().is_none() && !followed.has_gone_back());
+    // Another consumer of the same stream is nothing new.
+    let stream = client.get_stream(EVENTS.name).await.unwrap();
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    for name in names.iter().filter(|name| name.starts_with("reconciler")) {
+        stream.delete_consumer(name).await.unwrap();
+    }
+    store(1).await;
+    take(&mut followed, 4..=4).await;
+    assert!(followed.next_or_end().await.unwrap().is_none() && !followed.has_gone_back());
+    client.delete_stream(EVENTS.name).await.unwrap();
+    provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
+    store(9).await;
+    let notice = async { while !matches!(followed.next_or_end().await, Ok(None)) {} };
+    tokio::time::timeout(3 * TIMEOUT, notice).await.expect("the reader finds the other stream");
+    assert!(followed.has_gone_back(), "it went on after the sequence that it had read");
+    drop(followed);
+    let mut again = follow_subject(&installation.bus, &EVENTS, &subject, since);
+    take(&mut again, 1..=9).await;
+    assert!(again.next_or_end().await.unwrap().is_none() && !again.has_gone_back());
+}
+
 /// As user `sender`, which reads two kinds of events of its channels, and no other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_reads_the_reports_of_one_channel_and_no_message_of_a_customer() {

@@ -9,6 +9,8 @@ mod order;
 mod orphans;
 mod pending_commands;
 mod reconcile;
+mod reconcile_checks;
+mod reconcile_times;
 mod redis_functions;
 mod reconnection;
 mod resend_unknown;

@@ -12,10 +12,10 @@ use simulator::infobip_api::{Fate, Faults, RetryAfter};
 use crate::harness::outbound::{Outbound, channel, outcome, text};
 use crate::harness::{Installation, eventually, exclusive, within};
 
-const CUSTOMER: &str = "4915112345678";
+pub(super) const CUSTOMER: &str = "4915112345678";
 
 /// Lets the channel reconcile, with this `report_after` in seconds.
-async fn reconcile(outbound: &Outbound, number: usize, report_after_s: u32) {
+pub(super) async fn reconcile(outbound: &Outbound, number: usize, report_after_s: u32) {
     let bus = &outbound.installation.bus;
     let stored = bus::registry::read(bus, channel(number).as_str()).await.unwrap().unwrap();
     let record =
@@ -24,7 +24,7 @@ async fn reconcile(outbound: &Outbound, number: usize, report_after_s: u32) {
 }
 
 /// All reports about a message that were read from the log.
-async fn reconciled(outbound: &Outbound, message_id: &str) -> Vec<ReportEvent> {
+pub(super) async fn reconciled(outbound: &Outbound, message_id: &str) -> Vec<ReportEvent> {
     let is_reconciled = |report: &ReportEvent| report.source.is_some_and(|source| source.reconciled);
     reports(outbound, message_id).await.into_iter().filter(is_reconciled).collect()
 }
@@ -36,7 +36,7 @@ async fn reports(outbound: &Outbound, message_id: &str) -> Vec<ReportEvent> {
 }
 
 /// Waits until the log's words have become this number of events, of which the last has this status.
-async fn until_reconciled(
+pub(super) async fn until_reconciled(
     outbound: &Outbound,
     message_id: &str,
     count: usize,
@@ -50,7 +50,7 @@ async fn until_reconciled(
     .await
 }
 
-async fn send(outbound: &Outbound, number: usize, command_id: &str) {
+pub(super) async fn send(outbound: &Outbound, number: usize, command_id: &str) {
     outbound.publish(Priority::Interactive, &text(number, command_id, CUSTOMER, "Hello")).await;
     assert_eq!(outcome(&outbound.result(command_id).await), SendOutcome::Accepted);
 }

@@ -13,14 +13,17 @@
 //! everything, slowly.
 //!
 //! [`follow_subject`] reads one subject, in any number of processes, with consumers whose names begin with `reconciler` and end
-//! randomly. It needs `CONSUMER.CREATE.{stream}.*.{subject}`, and deletes nothing: the server removes a consumer without a client.
+//! randomly. It needs `CONSUMER.CREATE.{stream}.*.{subject}` and `STREAM.INFO.{stream}`, and deletes nothing: the server removes a
+//! consumer without a client.
 //! The user of the sender, who may do this, may change more than a consumer by its other rights (SECURITY.md).
 //!
 //! How much is sent ahead of the reader is bounded by the flow control of NATS. The server begins with 2 MiB and doubles that with
 //! each answer, up to 32 MiB, and has no setting for it. So a consumer gets one answer (`ANSWERS_MAX`); what it has sent is read, and
 //! a new one continues after it. What the client drops because more messages wait than it holds is a gap, and read again.
 //!
-//! It leaves to others to notice that a stream was made again: its sequences are then lower than the ones asked for.
+//! A stream that was created again has another time of creation, which [`follow_subject`] compares with each new consumer
+//! ([`Followed::has_gone_back`]). What follows from it is left to others, and [`follow`] leaves to its user to notice it. A stream that
+//! was restored from an older copy keeps its time: it is noticed while it has fewer messages than were read.
 
 use std::time::Duration;
 
@@ -49,6 +52,10 @@ pub struct Followed {
     connections: watch::Receiver<u64>,
     source: Source,
     passed: u64,
+    /// When the stream was created, as the last consumer found it; `None` where that is not read.
+    created_at: Option<Timestamp>,
+    /// Whether a consumer found another time.
+    was_created_again: bool,
     retry_at: Instant,
 }
 
@@ -81,6 +88,8 @@ pub fn follow(bus: &Bus, stream: &'static StreamDefinition, options: FollowOptio
         connections: bus.connections(),
         source: Source::Missing,
         passed: 0,
+        created_at: None,
+        was_created_again: false,
         retry_at: Instant::now(),
     }
 }
@@ -111,7 +120,8 @@ impl Followed {
         }
     }
 
-    /// The same as [`Followed::next`], but it returns `None` at a sign of life, which the server sends while there is nothing to read.
+    /// The same as [`Followed::next`], but it returns `None` at a sign of life, which the server sends while there is nothing to read,
+    /// and when the stream is found to have been created again.
     ///
     /// # Errors
     /// As [`Followed::next`].
@@ -122,7 +132,9 @@ impl Followed {
                 Source::Creating(creating) => {
                     let created = creating.await;
                     self.source = Source::Missing;
-                    self.source = Source::Consumer(created?);
+                    if self.is_of_other_stream(created?) {
+                        return Ok(None);
+                    }
                     continue;
                 }
                 Source::Missing => {
@@ -156,15 +168,25 @@ impl Followed {
         }
     }
 
+    /// Takes a new consumer. Returns whether its stream is not the one that was read before.
+    fn is_of_other_stream(&mut self, consumer: Consumer) -> bool {
+        let found_at = consumer.stream_created_at;
+        let is_other = self.created_at.is_some() && self.created_at != found_at;
+        self.created_at = found_at;
+        self.was_created_again |= is_other;
+        self.source = Source::Consumer(consumer);
+        is_other
+    }
+
     /// A sequence up to which the stream held no more messages than [`Self::next`] returned, as the server said last; 0 before it said
     /// so. It says so every two seconds while there are no messages.
     pub fn passed(&self) -> u64 {
         self.passed
     }
 
-    /// Whether the stream ended before a message that was returned when [`Self::next_or_end`] returned `None` now: it was created again, and
-    /// its messages up to that sequence are not read. One that has more messages by then looks as if it went on.
+    /// Whether messages of the stream are not read because it was created again, when [`Self::next_or_end`] returned `None` now: it ended
+    /// before a message that was returned, or, with [`follow_subject`], its time of creation is another one.
     pub fn has_gone_back(&self) -> bool {
-        self.passed + 1 < self.options.next_sequence
+        self.was_created_again || self.passed + 1 < self.options.next_sequence
     }
 }

@@ -13,21 +13,32 @@ mod unreported;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use prost::Message;
 use proto::v1::{ReportEvent, SendResult};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::context::LaneContext;
 use crate::reconcile::asking::{Answer, Answered};
-use crate::reconcile::reading::{Read, Reading};
+use crate::reconcile::reading::{AHEAD, Read, Reading};
 use crate::reconcile::unreported::{AGE_MAX, Question, Unreported};
 
 /// Interval of checking which messages are due.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before a question that failed, or an event that was not stored, is tried again.
 const RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+
+/// Lanes of a process that read the events of the last day at the same time. Each holds what the server has sent ahead of it, and a new
+/// owner of many lanes would hold that of all.
+const READING_PAST_MAX: usize = 2;
+
+static READING_PAST: Semaphore = Semaphore::const_new(READING_PAST_MAX);
+
+/// Most events that are read before an answer is published: as many as the readers hold.
+const WAITING_MAX: usize = 2 * AHEAD;
 
 /// The reconciliation of one lane.
 struct Reconciler {
@@ -60,6 +71,7 @@ enum Published {
 
 impl Reconciler {
     async fn work(&mut self) {
+        let mut turn = READING_PAST.acquire().await.ok();
         let mut reading = self.begin();
         let mut checks = interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,14 +79,24 @@ impl Reconciler {
             tokio::select! {
                 read = reading.next() => match read {
                     Some(read) => self.read(&read),
-                    None => reading = self.begin(),
+                    None => {
+                        self.unreported.begin_again();
+                        drop(reading);
+                        if turn.is_none() {
+                            turn = READING_PAST.acquire().await.ok();
+                        }
+                        reading = self.begin();
+                    }
                 },
                 Some(answered) = self.asking.join_next(), if !self.asking.is_empty() => {
-                    self.finish(answered.unwrap_or_default()).await;
+                    self.finish(answered.unwrap_or_default(), &mut reading).await;
                 }
                 _ = checks.tick() => {
                     self.unreported.expire(Timestamp::now());
                     self.report_left_out();
+                    if reading.has_read_past() {
+                        turn = None;
+                    }
                     if reading.is_current() && self.asking.is_empty() {
                         self.ask();
                     }
@@ -125,11 +147,20 @@ impl Reconciler {
         }
     }
 
+    /// Reads the events that have come by now.
+    fn read_waiting(&mut self, reading: &mut Reading) {
+        for _ in 0..WAITING_MAX {
+            let Some(Some(read)) = reading.next().now_or_never() else { return };
+            self.read(&read);
+        }
+    }
+
     /// Publishes what the log says, except about messages whose report came in the meantime. While nothing can be published, the others
     /// wait too.
-    async fn finish(&mut self, answered: Vec<Answered>) {
+    async fn finish(&mut self, answered: Vec<Answered>, reading: &mut Reading) {
         let mut is_failing = false;
         for Answered { question, answer } in answered {
+            self.read_waiting(reading);
             let now = Timestamp::now();
             let retry_at = now.saturating_add(RETRY_PAUSE).expect("a signed duration has no calendar units");
             let message_id = &question.message_id;

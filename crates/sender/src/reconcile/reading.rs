@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::context::LaneContext;
 
 /// Messages that each reader reads ahead.
-const AHEAD: usize = 256;
+pub(super) const AHEAD: usize = 256;
 /// Time without a sign of life after which a reader may be behind: more than the interval of the server's signs of life.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Delay before a reader that failed continues.
@@ -47,6 +47,8 @@ struct Source {
     head: Option<Delivery>,
     /// Whether the reader was at the end of the stream at the last message or sign of life.
     is_at_end: bool,
+    /// Whether it was there once.
+    has_been_at_end: bool,
     heard_at: Instant,
 }
 
@@ -59,7 +61,13 @@ impl Reading {
             let followed = follow_subject(&lane.shared.bus, &EVENTS, &subject, since);
             let (sender, messages) = mpsc::channel(AHEAD);
             readers.spawn(read(followed, sender));
-            Source { messages, head: None, is_at_end: false, heard_at: Instant::now() }
+            Source {
+                messages,
+                head: None,
+                is_at_end: false,
+                has_been_at_end: false,
+                heard_at: Instant::now(),
+            }
         };
         let (results, reports) = (source(EventKind::SendResult), source(EventKind::Report));
         Self { results, reports, _readers: readers }
@@ -87,6 +95,11 @@ impl Reading {
         }
     }
 
+    /// Whether what was stored before the start was read.
+    pub(super) fn has_read_past(&self) -> bool {
+        [&self.results, &self.reports].iter().all(|source| source.has_been_at_end)
+    }
+
     /// Whether all results and reports up to now were read, as far as that can be known.
     pub(super) fn is_current(&self) -> bool {
         [&self.results, &self.reports].iter().all(|source| source.is_current())
@@ -103,6 +116,7 @@ impl Source {
             }
             None => self.is_at_end = true,
         }
+        self.has_been_at_end |= self.is_at_end;
     }
 
     fn is_current(&self) -> bool {

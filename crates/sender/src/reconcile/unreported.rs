@@ -63,6 +63,13 @@ impl Unreported {
         }
     }
 
+    /// Prepares for a stream that was created again and is read from its beginning. Which reports the one before had does not count: this
+    /// one may lack them, and who reads it does not have them. Messages without a report stay.
+    pub(super) fn begin_again(&mut self) {
+        self.reported.clear();
+        (self.newest, self.forgotten_at) = (Timestamp::MIN, Timestamp::MIN);
+    }
+
     /// Adds the message of a result, if it was accepted and no report about it came.
     pub(super) fn accepted(&mut self, result: &SendResult, stored_at: Timestamp) {
         self.advance(stored_at);
@@ -255,6 +262,23 @@ mod tests {
         assert!(due(&unreported, 600).is_empty());
         unreported.accepted(&result("b", 5), at(5));
         assert!(unreported.reported.is_empty(), "it is not kept for long");
+    }
+
+    #[test]
+    fn a_stream_that_was_created_again_decides_which_messages_have_reports() {
+        let mut unreported = Unreported::new(AFTER);
+        unreported.accepted(&result("a", 0), at(0));
+        unreported.accepted(&result("b", 0), at(0));
+        unreported.reported(&report("a", ReportStatus::Delivered, false), at(1));
+        unreported.begin_again();
+        // Older than what was read of the stream before.
+        unreported.reported(&report("c", ReportStatus::Delivered, false), at(0));
+        for id in ["a", "c"] {
+            unreported.accepted(&result(id, 0), at(0));
+        }
+        let mut due = due(&unreported, 60);
+        due.sort();
+        assert_eq!(due, ["imc-a", "imc-b"]);
     }
 
     #[test]

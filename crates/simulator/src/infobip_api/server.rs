@@ -98,7 +98,12 @@ impl InfobipApi {
         match (method, path.as_str()) {
             (Method::POST, "/omni/1/advanced") => self.advanced(request).await,
             (Method::GET, "/omni/1/logs") => {
-                let latency = self.state().faults.latency;
+                let latency = {
+                    let mut state = self.state();
+                    // Also of a caller that does not wait for the answer.
+                    state.calls.lookups += 1;
+                    state.faults.latency
+                };
                 tokio::time::sleep(latency).await;
                 let answer = self.logs(request.uri().query().unwrap_or_default());
                 let retry_after = self.state().faults.log_retry_after;
@@ -238,7 +243,6 @@ impl InfobipApi {
             }
         }
         let mut state = self.state();
-        state.calls.lookups += 1;
         let now = Instant::now();
         if !state.may_ask(now) {
             state.calls.lookups_refused += 1;
