@@ -108,6 +108,7 @@ impl Bus {
     /// Decides after a look at a stream whether it takes batches on the current connection: it allows them, and every server that holds
     /// it syncs a batch once.
     pub(crate) async fn note_batches(&self, stream: StreamId, info: &Info) {
+        self.batch_metrics.show(stream.name());
         let gathering = &self.gatherings[stream as usize];
         let connection = self.sequences.connection();
         // With replicas a server syncs what is written at the same time together, in its Raft log.

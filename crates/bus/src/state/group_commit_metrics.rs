@@ -40,9 +40,18 @@ impl BatchMetrics {
         registry.register("batch_messages", help, self.messages.clone());
     }
 
+    /// Shows a stream with zero, so that a stream without batches differs from a process without the metric.
+    pub(crate) fn show(&self, stream: &'static str) {
+        self.count_by(stream, BatchOutcome::stored, 0, 0);
+    }
+
     pub(crate) fn count(&self, stream: &'static str, outcome: BatchOutcome, messages: usize) {
+        self.count_by(stream, outcome, 1, messages as u64);
+    }
+
+    fn count_by(&self, stream: &'static str, outcome: BatchOutcome, batches: u64, messages: u64) {
         let labels = Labels { stream, outcome };
-        self.batches.get_or_create(&labels).inc();
-        self.messages.get_or_create(&labels).inc_by(messages as u64);
+        self.batches.get_or_create(&labels).inc_by(batches);
+        self.messages.get_or_create(&labels).inc_by(messages);
     }
 }
