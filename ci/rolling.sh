@@ -21,7 +21,9 @@ build_previous() {
   (cd "$previous/source" && CARGO_TARGET_DIR="$previous/target" cargo build --quiet --locked --workspace --bins) >&2 ||
     fail "the previous version does not build"
   # The wanted folder is the last one.
-  for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel; do
+  for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel-timeline imchannel; do
+    # Commit 81bee835cf70 has no timeline.
+    [ "$program" = imchannel-timeline ] && [ ! -e "$previous/target/debug/$program" ] && continue
     cp "$previous/target/debug/$program" "$previous/"
   done
   rm -rf "$previous/source" "$previous/target"

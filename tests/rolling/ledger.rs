@@ -125,20 +125,23 @@ async fn senders_of_two_versions_understand_each_others_entries() {
     previous.cli(&installation, &["streams", "apply"]).await;
     let outbound = Outbound::on(installation, &[100], None).await;
     let mut senders = Senders::new(&outbound, &previous, &this);
+    // Versions up to 81bee835cf70 have no compact entries.
+    let is_whole = described(&outbound).await == crate::harness::ledger::DESCRIBED_BEFORE;
 
-    // On the ledger of the previous version both write whole results.
+    // On the ledger of a version without compact entries both write whole results.
     let mut ids = Vec::new();
     for (place, id) in [(PREVIOUS, "by-previous"), (THIS, "by-this")] {
         senders.give_lane_to(place).await;
         send(&outbound, id).await;
         outbound.result(id).await;
-        assert!(decided(&outbound, 0, id).await.is_whole(), "{id}");
+        assert!(!is_whole || decided(&outbound, 0, id).await.is_whole(), "{id}");
         ids.push(id);
         senders.know(&ids).await;
     }
     for (place, id) in [(THIS, "this-dies"), (PREVIOUS, "previous-dies")] {
         senders.give_lane_to(place).await;
-        assert!(senders.die_before_the_result(place, id).await.is_whole());
+        let entry = senders.die_before_the_result(place, id).await;
+        assert!(!is_whole || entry.is_whole(), "{id}");
         ids.push(id);
         senders.know(&ids).await;
     }
@@ -153,13 +156,13 @@ async fn senders_of_two_versions_understand_each_others_entries() {
     senders.give_lane_to(THIS).await;
     compact_entry(&outbound).await;
     until_settled(&outbound, 0).await;
-    // The older sender looks the message up.
+    // A sender without compact entries looks the message up.
     assert!(senders.die_before_the_result(THIS, "compact-dies").await.is_compact());
-    assert!(outbound.account.calls().lookups > 0);
+    assert!(!is_whole || outbound.account.calls().lookups > 0);
     ids.extend([compact.as_str(), "compact-dies"]);
     senders.know(&ids).await;
 
-    // Back: the streams first. Both write whole results again, and know all entries.
+    // Back: the streams first. Without compact entries both write whole results again. Both know all entries.
     previous.change_streams_back(&outbound.installation).await;
     senders.give_lane_to(THIS).await;
     senders.know(&ids).await;

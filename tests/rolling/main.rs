@@ -1,7 +1,8 @@
 //! A rolling restart under load: two ingress and two normalizer processes behind haproxy with
 //! `deploy/haproxy/haproxy.cfg`, replaced one after the other. No attempt of a BSP may fail, and exactly the expected
 //! events must come out. The same for an upgrade from the previous version, and back (`upgrade.rs`). Senders of both
-//! versions share a ledger (`ledger.rs`).
+//! versions share a ledger (`ledger.rs`). A timeline takes over the folder of the version before (`timeline.rs`), and a sender of that
+//! version works beside an erasure (`erasure.rs`).
 //!
 //! It needs haproxy and the programs of the previous version, so it is not part of `cargo test`: `./dev check-deploy`
 //! runs it.
@@ -11,8 +12,10 @@
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
 mod callers;
+mod erasure;
 mod ledger;
 mod proxy;
+mod timeline;
 mod upgrade;
 
 use std::time::Duration;

@@ -61,6 +61,11 @@ impl Version {
         format!("{}{name}", self.folder)
     }
 
+    /// Whether the version has a program.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.folder.is_empty() || Path::new(&self.program(name)).exists()
+    }
+
     /// Runs the command line of this version.
     pub(crate) async fn cli(&self, installation: &Installation, args: &[&str]) {
         let output = self.output(installation, args).await;

@@ -30,11 +30,21 @@ impl RunningTimeline {
         folder: &TempDir,
         more: &[(&str, &str)],
     ) -> (Self, String) {
+        Self::start_program("imchannel-timeline", installation, folder, more).await
+    }
+
+    /// The same with another version, by its path.
+    pub(crate) async fn start_program(
+        program: &str,
+        installation: &Installation,
+        folder: &TempDir,
+        more: &[(&str, &str)],
+    ) -> (Self, String) {
         let folder = folder.path().to_string_lossy().into_owned();
         let mut variables =
             vec![("IMCHANNEL_TIMELINE_DIR", folder.as_str()), ("IMCHANNEL_TIMELINE_LISTEN", "127.0.0.1:0")];
         variables.extend(more.iter().copied());
-        let mut program = Program::start("imchannel-timeline", installation, &variables);
+        let mut program = Program::start(program, installation, &variables);
         let admin = program.address_after("probes and metrics on ").await;
         let address = program.address_after("answers on").await;
         (Self { program, url: format!("http://{address}") }, admin)
