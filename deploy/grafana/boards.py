@@ -139,10 +139,9 @@ def details():
         lines("Messages stored in batches", "short",
               [(f"sum by (job, stream, outcome) (rate(imchannel_nats_batch_messages_total{RATE}))", "{{job}} {{stream}} {{outcome}}")],
               "Group commit: messages that are stored together. After `halved`, `refused` and `unknown` they are stored again.", OTHERS),
-        lines("Messages in a batch, average", "short",
-              [(f"sum by (job, stream) (rate(imchannel_nats_batch_messages_total{RATE})) / sum by (job, stream) (rate(imchannel_nats_batches_total{RATE}))",
-                "{{job}} {{stream}}")],
-              "It grows with the load. A server that syncs every message syncs a batch once.", OTHERS),
+        lines("Batches", "short",
+              [(f"sum by (job, stream, outcome) (rate(imchannel_nats_batches_total{RATE}))", "{{job}} {{stream}} {{outcome}}")],
+              "Batches of group commit. A server that syncs every message syncs a batch once.", OTHERS),
         width=12)
 
     # Other programs have metrics of these names too.

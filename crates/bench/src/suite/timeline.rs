@@ -11,12 +11,10 @@ use timeline::store::{BATCH_ROWS_MAX, Listing, Store};
 use crate::output;
 use crate::results::{self, Aim, Measured};
 use crate::suite::Effort;
-use crate::suite::timeline_figures::StoreFigures;
+use crate::suite::timeline_figures::{LOOK_UPS, StoreFigures};
 use crate::suite::timeline_http;
 use crate::suite::timeline_rows::{DAYS, Generator, Purpose, customer_key, key, mixed};
 
-/// Look-ups of each kind.
-pub(super) const LOOK_UPS: u64 = 5000;
 /// Rows of a listing.
 const LISTED_ROWS: usize = 100;
 

@@ -7,6 +7,8 @@ use hdrhistogram::Histogram;
 use crate::results::{Aim, Measured, Row};
 use crate::suite::timeline_rows::ROWS_PER_MESSAGE;
 
+/// Look-ups of each kind.
+pub(super) const LOOK_UPS: u64 = 5000;
 /// Limits of the 99th percentile of a look-up by id, and of a listing by number, in milliseconds.
 pub(super) const LOOK_UP_MS_MAX: f64 = 100.0;
 pub(super) const LISTING_MS_MAX: f64 = 300.0;

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use crate::environment::{Environment, Program, free_address};
 use crate::results::{Aim, Row};
 use crate::suite::Effort;
-use crate::suite::timeline::LOOK_UPS;
-use crate::suite::timeline_figures::{LISTING_MS_MAX, LOOK_UP_MS_MAX, times};
+use crate::suite::timeline_figures::{LISTING_MS_MAX, LOOK_UP_MS_MAX, LOOK_UPS, times};
 use crate::suite::timeline_rows::{DAYS, Purpose, SECRET, customer, id, mixed};
 
 /// Most memory of the program, in MiB.

@@ -1,9 +1,9 @@
 //! Publishing that reports a message as stored only when JetStream has acknowledged it.
 
-mod batch;
+pub(crate) mod batch;
 pub mod dead_letters;
 mod error;
-mod group_commit;
+pub(crate) mod group_commit;
 
 use std::time::Duration;
 
