@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . ci/lib/checks.sh
 
 # The previous version. IMCHANNEL_CHECK_PREVIOUS (a full commit id) overrides it.
-PREVIOUS=${IMCHANNEL_CHECK_PREVIOUS:-81bee835cf70405f2b608544fc4f4daf95efbc4a}
+PREVIOUS=${IMCHANNEL_CHECK_PREVIOUS:-da5b106dee5ac30a0d107c02c30876774f9ee1cb}
 
 previous="$CHECKS/previous/$PREVIOUS"
 
@@ -22,7 +22,7 @@ build_previous() {
     fail "the previous version does not build"
   # The wanted folder is the last one.
   for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel-timeline imchannel; do
-    # Commit 81bee835cf70 has no timeline.
+    # A version from before the timeline has none.
     [ "$program" = imchannel-timeline ] && [ ! -e "$previous/target/debug/$program" ] && continue
     cp "$previous/target/debug/$program" "$previous/"
   done
