@@ -185,6 +185,8 @@ impl Run {
             }
             self.answer.step = ErasureStep::Erasing;
             show(&self.answer);
+            // Before the first message: the next start must not say that nothing was erased.
+            self.keep(Some(before))?;
             let is_whole = self.erase(&found, read_until).await?;
             self.keep(Some(before))?;
             if !is_whole {

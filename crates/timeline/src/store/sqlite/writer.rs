@@ -98,7 +98,7 @@ impl Writer {
         let met = met::met(&self.files, &rows)?;
         let removed = self.open.apply(&rows, &met).map_err(|failure| self.move_open_aside(failure))?;
         appended.met.extend(removed);
-        replays::count(&self.audit, &rows)?;
+        count_replays(&self.audit, &rows)?;
         let write = Write { rows: &rows, position: &position, gaps: &gaps };
         let Stored { rows } = self.with_day(day, |file| file.write(&write))?;
         appended.rows += rows;
@@ -222,7 +222,6 @@ impl Writer {
     /// Removes the days that end before a time, and expectations that began before it.
     pub(super) fn expire(&mut self, before: Timestamp) -> Result<Expired, StoreError> {
         let mut expired = Expired { days: 0, expectations: self.open.expire(nanoseconds(before))? };
-        replays::expire(&self.audit, nanoseconds(before))?;
         let mut days: Vec<Day> = self.files.catalog.all().into_iter().map(|known| known.day).collect();
         days.extend(self.files.folder.days_aside()?);
         days.sort_unstable();
@@ -243,7 +242,23 @@ impl Writer {
         if expired.days > 0 {
             self.note_aside();
         }
+        // Last, so that a damaged audit log keeps no rows.
+        replays::expire(&self.audit, nanoseconds(before))?;
         Ok(expired)
+    }
+}
+
+/// Counts replays in the audit log. One that cannot be read stops no stream: its entries are lost, and the log says so.
+fn count_replays(audit: &AuditFile, rows: &[NewRow]) -> Result<(), StoreError> {
+    match replays::count(audit, rows) {
+        Err(failure) if failure.fault() == StoreFault::Damaged => {
+            error!(
+                error = &failure as &dyn std::error::Error,
+                "cannot count replays in the audit log: its file is damaged; restore it from a copy, or move it away"
+            );
+            Ok(())
+        }
+        counted => counted,
     }
 }
 
