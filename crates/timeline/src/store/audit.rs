@@ -122,6 +122,33 @@ pub(in crate::store) fn masked(text: &str) -> String {
     plain(&mask::numbers(text))
 }
 
+/// The name of who acted, without what may be a customer's number. A word that has letters stays: directories have user names
+/// such as `A1234567`. WhatsApp's ids are masked.
+///
+/// # Examples
+/// ```
+/// use timeline::store::audit::masked_name;
+///
+/// assert_eq!(masked_name("A1234567"), "A1234567");
+/// assert_eq!(masked_name("Ann +49 151 12345678"), "Ann ***");
+/// ```
+pub fn masked_name(name: &str) -> String {
+    let name = mask::message_ids(name);
+    let has_letters = |word: &str| word.contains(char::is_alphabetic);
+    let words: Vec<&str> = name.split(' ').collect();
+    let runs = words.chunk_by(|one, next| has_letters(one) == has_letters(next));
+    let shown = runs.map(|run| {
+        let text = run.join(" ");
+        if has_letters(&text) { text } else { mask::numbers(&text) }
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// A name without numbers of people, WhatsApp's ids and control characters.
+pub(in crate::store) fn plain_name(name: &str) -> String {
+    plain(&masked_name(name))
+}
+
 /// A text that every engine can store and that shows what it is.
 fn plain(text: &str) -> String {
     let shown = text.chars().take(TEXT_CHARS_MAX);

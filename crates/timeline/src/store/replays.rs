@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::row::StreamNumber;
 use crate::store::NewRow;
-use crate::store::audit::{AuditAction, AuditEntry, ReplayCounts, masked};
+use crate::store::audit::{AuditAction, AuditEntry, ReplayCounts, masked, plain_name};
 
 /// Most entries that the replays of an hour make; what further runs publish is counted in one more. A script that calls
 /// `imchannel` for each dead letter, or a back end that sets the headers, does not fill the log.
@@ -62,8 +62,9 @@ fn run(new: &NewRow) -> Option<Run> {
         StreamNumber::Webhooks | StreamNumber::DeadLetters => return None,
     };
     let Replayed { run, by, reason } = replayed;
-    let user = by.as_deref().map_or(UNKNOWN.to_owned(), |by| cut(by, BY_CHARS_MAX));
-    let reason = reason.as_deref().map(|reason| cut(reason, REASON_CHARS_MAX)).unwrap_or_default();
+    let user = by.as_deref().map_or(UNKNOWN.to_owned(), |by| cut(&plain_name(by.trim()), BY_CHARS_MAX));
+    let reason =
+        reason.as_deref().map(|reason| cut(&masked(reason.trim()), REASON_CHARS_MAX)).unwrap_or_default();
     let hour = Hour::of(row.stored_at);
     let (of, target) = match run {
         Some(number) => (format!("run {number}"), format!("replay {number}")),
@@ -125,9 +126,9 @@ fn entry(at: Timestamp, user: String, target: String, reason: String, details: S
     }
 }
 
-/// A text of a header as it may be stored.
+/// The beginning of a text.
 fn cut(text: &str, chars_max: usize) -> String {
-    masked(text.trim()).chars().take(chars_max).collect()
+    text.chars().take(chars_max).collect()
 }
 
 #[cfg(test)]
@@ -200,8 +201,10 @@ mod tests {
                 by(Some(1), "4915112345678", "call +49 151 12345678\u{1b}[2J"),
             ),
             replayed(StreamNumber::Events, 1.0, by(Some(1), &long, &long)),
+            replayed(StreamNumber::Events, 1.0, by(Some(1), "A1234567", "of A1234567")),
         ];
         let runs = runs(&rows);
+        assert_eq!((&*runs[2].entry.user, &*runs[2].entry.reason), ("A1234567", "of A***"));
         assert_eq!((&*runs[0].entry.user, &*runs[0].entry.reason), ("***", "call ***\u{fffd}[2J"));
         assert!(!runs[0].key.contains("12345678"), "{}", runs[0].key);
         assert_eq!(runs[1].entry.user.len(), BY_CHARS_MAX);

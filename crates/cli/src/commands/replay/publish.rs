@@ -75,7 +75,9 @@ pub(super) async fn run(
 }
 
 fn go_on(sequence: u64, last: u64, run: &ReplayRun) -> String {
-    format!("continue with --from-sequence {sequence} --to-sequence {last} --number {}", run.number)
+    // The selection of webhooks, and the texts without which the audit log has a second entry.
+    let same = "and the same --bsp, --channel, --until, --by and --note";
+    format!("continue with --from-sequence {sequence} --to-sequence {last} --number {} {same}", run.number)
 }
 
 /// Checks whether EVENTS has room: this process runs no purger that would do so, and a replay must not fill the stream.
@@ -126,5 +128,19 @@ impl WebhookReplay<'_> {
         let deadline = Instant::now() + STORE_LIMIT;
         bus.store(&subject, headers, &event.payload, deadline).await.context("an event was not stored")?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_that_is_stopped_says_with_which_options_it_continues() {
+        let run = ReplayRun { number: 7, by: None, reason: None };
+        assert_eq!(
+            go_on(3, 9, &run),
+            "continue with --from-sequence 3 --to-sequence 9 --number 7 and the same --bsp, --channel, --until, --by and --note"
+        );
     }
 }
