@@ -41,8 +41,8 @@ pub(crate) struct Trace {
     /// Print what happens from now on, until Ctrl-C; with an ID only to that message.
     #[arg(long)]
     follow: bool,
-    /// Show the messages behind the id with numbers and texts. The timeline writes into its audit log who saw them, and why. Needs its
-    /// role `unmask`.
+    /// Show the messages behind the id with numbers and texts. The timeline writes into its audit log who saw them, and why. Needs the
+    /// timeline's role `unmask`.
     #[arg(long, requires_all = ["id", "reason"], conflicts_with_all = ["to", "problems", "follow"])]
     unmask: bool,
     /// With --unmask: why, for the audit log, such as the number of a ticket. Write no name or number of a customer.

@@ -243,7 +243,7 @@ fn numbers_and_texts_are_shown_with_their_places_and_the_entry_of_the_audit_log(
     let expected = "\
 Personal data of order-17. This is entry 7 of the audit log.
 
-dead letter  2026-03-01 10:00:00.000  COMMANDS/1  as the row kept it, because its stream no longer holds it
+dead letter  2026-03-01 10:00:00.000  COMMANDS/1  as the row kept it; its stream did not give it
   {
     \"text\": \"a\\n\\u001b[31mb\"
   }

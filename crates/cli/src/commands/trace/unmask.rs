@@ -35,7 +35,7 @@ pub(super) fn lines(answer: &UnmaskAnswer) -> Vec<Text> {
 
 fn message(message: &UnmaskedAnswer) -> Vec<Text> {
     let kept = if message.source.as_deref() == Some("row") {
-        "  as the row kept it, because its stream no longer holds it"
+        "  as the row kept it; its stream did not give it"
     } else {
         ""
     };

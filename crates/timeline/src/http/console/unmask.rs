@@ -75,7 +75,7 @@ fn one(message: &UnmaskedAnswer) -> Markup {
         section class="card" aria-label=(message.pointer) {
             h2 { (words::kind(&message.kind)) }
             p class="quiet" { (parts::time(message.at)) " · " (parts::id(&message.pointer))
-                @if message.source.as_deref() == Some("row") { " · as the row kept it, because its stream no longer holds it" } }
+                @if message.source.as_deref() == Some("row") { " · as the row kept it; its stream did not give it" } }
             @match &message.content {
                 Some(content) => {
                     pre class="scroll" tabindex="0" role="region" aria-label={ "Content of " (message.pointer) } { (pretty(content)) }
