@@ -72,7 +72,7 @@ enum Command {
     Tail(tail::Tail),
     /// Say what happened to a message, and what is missing.
     Trace(trace::Trace),
-    /// Erase a customer: everything that is stored of a number.
+    /// Erase a customer: everything that is stored about a number.
     Erase(erase::Erase),
     /// Send one message and follow its result.
     Send(send::Send),

@@ -17,6 +17,8 @@ use timeline::http::answer::{SearchAnswer, SearchRequest, TimelineRequest, Unmas
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of the next bytes of an answer. A live stream has a comment every 15 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
+/// Digits of the id of an erasure. They are hexadecimal.
+const ERASURE_ID_DIGITS: usize = 18;
 /// Largest answer, in bytes: a thousand rows with their bodies.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -178,15 +180,7 @@ impl Client {
     async fn refused(&self, answer: Response) -> anyhow::Error {
         let status = answer.status();
         let problem = self.body(answer).await.unwrap_or_default();
-        let why = problem["detail"].as_str().unwrap_or("no reason is given").to_owned();
-        let hint = match status {
-            StatusCode::UNAUTHORIZED => {
-                ": pass a token with --console-token-file, --console-token or IMCHANNEL_CONSOLE_TOKEN"
-            }
-            StatusCode::CONFLICT => "; `imchannel erase --watch ID` follows it",
-            _ => "",
-        };
-        anyhow::anyhow!("the timeline at {} answered {status}: {why}{hint}", self.place())
+        anyhow::Error::new(Refused::new(&self.place(), status, &problem))
     }
 
     fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
@@ -206,7 +200,112 @@ impl Client {
     }
 }
 
-/// Whether an error of [`Client`] is that the timeline does not answer now.
+/// A request that was refused.
+#[derive(Debug)]
+struct Refused {
+    status: StatusCode,
+    /// Whether a proxy says that the timeline does not answer it.
+    is_away: bool,
+    message: String,
+}
+
+impl Refused {
+    /// An answer of this status, with the problem that its body has, or with another body.
+    fn new(place: &str, status: StatusCode, problem: &Value) -> Self {
+        let why = problem["detail"].as_str();
+        let is_away = match status {
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => true,
+            // That of a timeline says why.
+            StatusCode::SERVICE_UNAVAILABLE => why.is_none(),
+            _ => false,
+        };
+        let why = why.unwrap_or("no reason is given");
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => {
+                ": pass a token with --console-token-file, --console-token or IMCHANNEL_CONSOLE_TOKEN"
+                    .to_owned()
+            }
+            StatusCode::CONFLICT => running(why)
+                .map(|id| format!("; `imchannel erase --watch {id}` follows it"))
+                .unwrap_or_default(),
+            _ => String::new(),
+        };
+        let message = format!("the timeline at {place} answered {status}: {why}{hint}");
+        Self { status, is_away, message }
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Whether a text has the form of an erasure's id. No telephone number has.
+pub(crate) fn is_erasure_id(text: &str) -> bool {
+    text.len() == ERASURE_ID_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The id of the erasure that runs, from the words of a 409. It has none if another timeline runs it.
+fn running(why: &str) -> Option<&str> {
+    why.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| is_erasure_id(word))
+}
+
+/// Whether an error of [`Client`] is that the timeline does not answer now, or that a proxy before it says so.
 pub(crate) fn is_away(error: &anyhow::Error) -> bool {
     error.downcast_ref::<reqwest::Error>().is_some()
+        || error.downcast_ref::<Refused>().is_some_and(|refused| refused.is_away)
+}
+
+/// Whether an error of [`Client`] is that the timeline does not know what was asked for.
+pub(crate) fn is_unknown(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(status: StatusCode, problem: &Value) -> anyhow::Error {
+        anyhow::Error::new(Refused::new("http://127.0.0.1:8082", status, problem))
+    }
+
+    #[test]
+    fn a_proxy_before_a_timeline_that_restarts_says_that_it_is_away() {
+        let (page, problem) = (Value::Null, json!({ "detail": "the store does not answer" }));
+        for (status, body, away) in [
+            (StatusCode::BAD_GATEWAY, &page, true),
+            (StatusCode::SERVICE_UNAVAILABLE, &page, true),
+            (StatusCode::GATEWAY_TIMEOUT, &problem, true),
+            (StatusCode::SERVICE_UNAVAILABLE, &problem, false),
+            (StatusCode::INTERNAL_SERVER_ERROR, &page, false),
+            (StatusCode::NOT_FOUND, &problem, false),
+        ] {
+            let error = refused(status, body);
+            assert_eq!(is_away(&error), away, "{error:#}");
+            assert_eq!(is_unknown(&error), status == StatusCode::NOT_FOUND, "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_hint_to_follow_an_erasure_has_its_id_or_is_not_there() {
+        let here = json!({ "detail": "0123456789abcdef01 is running; GET /v1/erasures/0123456789abcdef01" });
+        let here = refused(StatusCode::CONFLICT, &here).to_string();
+        assert!(here.ends_with("; `imchannel erase --watch 0123456789abcdef01` follows it"), "{here}");
+        let elsewhere = json!({ "detail": "another timeline runs one" });
+        let elsewhere = refused(StatusCode::CONFLICT, &elsewhere).to_string();
+        assert!(elsewhere.ends_with("409 Conflict: another timeline runs one"), "{elsewhere}");
+    }
+
+    #[test]
+    fn an_id_of_an_erasure_is_no_number() {
+        assert!(is_erasure_id("0123456789abcdef01"));
+        for text in ["", "4915112345678", "+49 151 12345678", "0123456789ABCDEF01", "0123456789abcdef0"] {
+            assert!(!is_erasure_id(text), "{text}");
+        }
+    }
 }

@@ -97,6 +97,9 @@ async fn a_customer_is_erased_by_a_command_that_says_how_far_it_is() {
     // A second one finds nothing, and is no failure.
     let again = ["--to", "-", "--reason", "request 4711", "--yes", "--json"];
     assert_eq!(body(&erase(&url, &number, &again).await)["found"]["rows"], 0);
+    let again = erase(&url, &number, &again[..again.len() - 1]).await;
+    assert_eq!(again.status.code(), Some(0), "{}", printed(&again));
+    assert!(printed(&again).contains("nothing was found of the customer …78"), "{}", printed(&again));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,15 +176,25 @@ async fn a_refusal_says_what_to_do_and_not_the_number() {
         // Without quotes the shell divides a number.
         (vec!["--to", "+49151", "12345678", "--dry-run"], "put quotes around a number"),
         (vec![ERASED, "--dry-run"], "--to"),
+        (vec!["--watch", ERASED], "not an id of an erasure"),
+        (vec!["--watch", "0190"], "not an id of an erasure"),
     ] {
         let output = erase(url, "\n", &args).await;
         assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
         assert!(printed(&output).contains(expected), "{}", printed(&output));
     }
+    let two = format!("{ERASED}\n\n{OTHER}\n");
+    let two = erase(url, &two, &["--to", "-", "--dry-run"]).await;
+    assert_eq!(two.status.code(), Some(2), "{}", printed(&two));
+    assert!(
+        printed(&two).contains("more than one line") && !printed(&two).contains(OTHER),
+        "{}",
+        printed(&two)
+    );
     let away = erase("http://127.0.0.1:1", "", &of_number(&["--dry-run"])).await;
     assert_eq!(away.status.code(), Some(1), "{}", printed(&away));
     assert!(printed(&away).contains("cannot reach the timeline"), "{}", printed(&away));
-    let unknown = erase(url, "", &["--watch", "0190"]).await;
+    let unknown = erase(url, "", &["--watch", "0123456789abcdef01"]).await;
     assert_eq!(unknown.status.code(), Some(1), "{}", printed(&unknown));
 }
 

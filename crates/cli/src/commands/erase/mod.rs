@@ -18,11 +18,13 @@ use crate::confirm::is_confirmed;
 use crate::exit::Exit;
 use crate::output::{self, Out};
 use crate::target::Target;
-use crate::timeline_client::Client;
+use crate::timeline_client::{Client, is_erasure_id};
 use crate::timeline_target::TimelineTarget;
 
-/// Most bytes of a number that is read from standard input. The timeline takes fewer.
-const NUMBER_BYTES_MAX: u64 = 1024;
+/// Most bytes that are read from standard input, with what follows the number. The timeline takes fewer.
+const INPUT_BYTES_MAX: usize = 1024;
+/// What is said of a text that is not an id.
+const NO_ID: &str = "--watch: this is not an id of an erasure, which has 18 digits from 0 to f; `imchannel erase --to` prints it when it begins";
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["to", "watch"]))]
@@ -68,6 +70,10 @@ pub(crate) async fn run(command: Erase, target: &Target, out: &Out) -> anyhow::R
             "there are words that belong to no option; put quotes around a number with spaces: --to '+49 151 …'",
         ));
     }
+    // What is pasted by a slip may be a number: it is in no URL, and not in the error.
+    if command.watch.as_deref().is_some_and(|id| !is_erasure_id(id)) {
+        return Ok(out.faulty(NO_ID));
+    }
     let client = command.timeline.client(target)?;
     if let Some(id) = &command.watch {
         return finish(&watch::follow(&client, id, out).await?, &client, out);
@@ -78,7 +84,10 @@ pub(crate) async fn run(command: Erase, target: &Target, out: &Out) -> anyhow::R
         return Ok(out.faulty("nothing was erased; use --yes to erase without asking"));
     }
     let number = match command.to.as_deref() {
-        Some("-") => read_number()?,
+        Some("-") => match only_number(&read_input()?) {
+            Ok(number) => number,
+            Err(why) => return Ok(out.faulty(why)),
+        },
         number => number.unwrap_or_default().to_owned(),
     };
     if number.trim().is_empty() {
@@ -106,7 +115,7 @@ pub(crate) async fn run(command: Erase, target: &Target, out: &Out) -> anyhow::R
 async fn count(client: &Client, request: &ErasureBody, out: &Out) -> anyhow::Result<serde_json::Value> {
     let body = client.erase(&ErasureBody { dry_run: true, ..request.clone() }).await?;
     let begun: ErasureAnswer = client.parsed(body)?;
-    watch::until_over(client, &begun.id, out).await
+    watch::Watch::of_count(client, &begun.id).until_over(out).await
 }
 
 /// Prints what came of an erasure that is over.
@@ -126,14 +135,33 @@ fn finish(body: &serde_json::Value, client: &Client, out: &Out) -> anyhow::Resul
     Ok(Exit::Ok)
 }
 
-/// Reads the number: one line.
-fn read_number() -> anyhow::Result<String> {
-    if std::io::stdin().is_terminal() {
+/// Reads standard input: the line that a person types, or everything that a program writes. At most one byte more than is allowed.
+fn read_input() -> anyhow::Result<Vec<u8>> {
+    let is_typed = std::io::stdin().is_terminal();
+    if is_typed {
         output::prompt("Number of the customer: ")?;
     }
-    let mut number = String::new();
-    let mut input = std::io::stdin().lock().take(NUMBER_BYTES_MAX);
-    // The error of bytes that are no text does not quote them.
-    input.read_line(&mut number).context("cannot read the number from standard input")?;
+    let mut bytes = Vec::new();
+    let mut input = std::io::stdin().lock().take(INPUT_BYTES_MAX as u64 + 1);
+    let read = if is_typed { input.read_until(b'\n', &mut bytes) } else { input.read_to_end(&mut bytes) };
+    read.context("cannot read the number from standard input")?;
+    Ok(bytes)
+}
+
+/// The number in standard input: its first line, with nothing but blanks after it. An error does not quote it.
+fn only_number(input: &[u8]) -> Result<String, &'static str> {
+    if input.len() > INPUT_BYTES_MAX {
+        return Err(
+            "standard input has more than a number; nothing was erased: give one number, on one line",
+        );
+    }
+    let text = std::str::from_utf8(input)
+        .map_err(|_| "standard input is not UTF-8; nothing was erased: give one number, on one line")?;
+    let (number, rest) = text.split_once('\n').unwrap_or((text, ""));
+    if !rest.trim().is_empty() {
+        return Err(
+            "standard input has more than one line; nothing was erased: give one number, and run the command for each number",
+        );
+    }
     Ok(number.trim().to_owned())
 }

@@ -34,6 +34,9 @@ pub(super) fn result(answer: &ErasureAnswer, out: &Out) {
 
 /// The lines of a dry run.
 pub(super) fn counted(answer: &ErasureAnswer) -> Vec<Text> {
+    if has_nothing(answer) {
+        return vec![text!("nothing was found of the customer {}; nothing is erased", answer.recipient)];
+    }
     let mut lines = vec![text!(
         "{} what the customer {} has; nothing is erased",
         styled(GOOD, "counted"),
@@ -47,14 +50,25 @@ pub(super) fn counted(answer: &ErasureAnswer) -> Vec<Text> {
 /// The lines of an erasure that is done.
 pub(super) fn erased(answer: &ErasureAnswer) -> Vec<Text> {
     let ErasureAnswer { id, recipient, .. } = answer;
-    let mut lines = vec![text!("{} the customer {recipient} (erasure {id})", styled(BAD, "erased"))];
-    lines.extend(numbers(&answer.erased));
+    let mut lines = if has_nothing(answer) {
+        vec![text!("nothing was found of the customer {recipient} (erasure {id})")]
+    } else {
+        let mut lines = vec![text!("{} the customer {recipient} (erasure {id})", styled(BAD, "erased"))];
+        lines.extend(numbers(&answer.erased));
+        lines
+    };
     lines.extend(named(answer));
     if !answer.remains.is_empty() {
         lines.push(text!("not overwritten now, if the installation has it:"));
         lines.extend(answer.remains.iter().map(remaining));
     }
     lines
+}
+
+/// Whether nothing of the customer was there.
+fn has_nothing(answer: &ErasureAnswer) -> bool {
+    let none = ErasureCounts::default();
+    answer.found == none && answer.erased == none && named(answer).is_empty()
 }
 
 fn numbers(counts: &ErasureCounts) -> Vec<Text> {

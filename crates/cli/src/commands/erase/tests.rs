@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use timeline::erasure::{ErasureAnswer, ErasureCounts, ErasureStep, Remaining};
 
-use super::show;
-use super::watch::Progress;
+use super::watch::{Progress, What};
+use super::{only_number, show};
 use crate::output::Text;
 
 fn at(time: &str) -> Timestamp {
@@ -100,4 +100,43 @@ fn a_step_is_said_once_and_a_wait_that_changes_at_intervals() {
         plain(&progress.lines(&failed, after(61))),
         "  erasing\n  does not go on, trying again: NATS is away\n"
     );
+}
+
+#[test]
+fn a_customer_of_whom_nothing_was_there_was_not_found() {
+    let remains = vec![Remaining { what: "raft logs".to_owned(), until: None }];
+    let done = ErasureAnswer { remains, ..answer(ErasureStep::Done) };
+    let expected = "\
+nothing was found of the customer …78 (erasure 0190)
+not overwritten now, if the installation has it:
+  no fixed time                  raft logs
+";
+    assert_eq!(plain(&show::erased(&done)), expected);
+    let counted = ErasureAnswer { dry_run: true, ..answer(ErasureStep::Done) };
+    assert_eq!(plain(&show::counted(&counted)), "nothing was found of the customer …78; nothing is erased\n");
+}
+
+#[test]
+fn standard_input_has_one_number() {
+    for input in ["+49 151 12345678", " +49 151 12345678\r\n", "+49 151 12345678\n \n\t\r\n"] {
+        assert_eq!(only_number(input.as_bytes()).as_deref(), Ok("+49 151 12345678"), "{input:?}");
+    }
+    let long = [b'1'; 1025];
+    for input in [&b"4915112345678\n4915187654321\n"[..], b"\n4915112345678", b"49151\xff", &long] {
+        let why = only_number(input).unwrap_err();
+        assert!(why.contains("nothing was erased") && !why.contains("49"), "{why}");
+    }
+    assert_eq!(only_number(b"").as_deref(), Ok(""));
+}
+
+#[test]
+fn a_count_is_not_followed_after_a_restart_and_an_erasure_is() {
+    let follows = "`imchannel erase --watch 0190` follows it";
+    assert!(What::Erasure.goes_on("0190").contains(follows));
+    assert!(!What::Count.goes_on("0190").contains("--watch"));
+    let unknown = What::Erasure.unknown("0190");
+    for part in ["erasure 0190", "may have ended", "another timeline has it"] {
+        assert!(unknown.contains(part), "{unknown}");
+    }
+    assert!(What::Count.unknown("0190").contains("nothing was erased"));
 }

@@ -22,44 +22,98 @@ const AWAY_MAX: Duration = Duration::from_secs(60);
 /// # Errors
 /// The timeline does not know it, or does not answer for a minute; or Ctrl-C.
 pub(super) async fn follow(client: &Client, id: &str, out: &Out) -> anyhow::Result<Value> {
+    let mut watch = Watch { client, id, what: What::Erasure };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => bail!("stopped waiting: {}", goes_on(id)),
-        ended = until_over(client, id, out) => ended,
+        _ = tokio::signal::ctrl_c() => bail!("stopped waiting: {}", watch.what.goes_on(id)),
+        ended = watch.until_over(out) => ended,
     }
 }
 
-/// The same without Ctrl-C, which ends the process then as always: a question may follow, and would not see it.
-pub(super) async fn until_over(client: &Client, id: &str, out: &Out) -> anyhow::Result<Value> {
-    let mut progress = Progress::default();
-    let mut away_since = None;
-    let mut interval = tokio::time::interval(INTERVAL);
-    loop {
-        interval.tick().await;
-        match client.erasure(id).await {
-            Ok(body) => {
-                away_since = None;
-                let answer: ErasureAnswer = client.parsed(body.clone())?;
-                if answer.step.is_over() {
-                    return Ok(body);
+/// What the timeline does. It keeps an erasure over a restart, and not a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Erasure,
+    Count,
+}
+
+/// An erasure, or a count, that is read until it is over.
+pub(super) struct Watch<'w> {
+    client: &'w Client,
+    id: &'w str,
+    what: What,
+}
+
+impl<'w> Watch<'w> {
+    /// Of a dry run.
+    pub(super) fn of_count(client: &'w Client, id: &'w str) -> Self {
+        Self { client, id, what: What::Count }
+    }
+
+    /// The last answer. Ctrl-C ends the process as always: a question may follow, and would not see it.
+    pub(super) async fn until_over(&mut self, out: &Out) -> anyhow::Result<Value> {
+        let mut progress = Progress::default();
+        let mut away_since = None;
+        let mut interval = tokio::time::interval(INTERVAL);
+        loop {
+            interval.tick().await;
+            match self.client.erasure(self.id).await {
+                Ok(body) => {
+                    away_since = None;
+                    let answer: ErasureAnswer = self.client.parsed(body.clone())?;
+                    self.what = if answer.dry_run { What::Count } else { What::Erasure };
+                    if answer.step.is_over() {
+                        return Ok(body);
+                    }
+                    progress.lines(&answer, Instant::now()).iter().for_each(|line| out.print(line));
                 }
-                progress.lines(&answer, Instant::now()).iter().for_each(|line| out.print(line));
-            }
-            Err(error) if timeline_client::is_away(&error) => {
-                let since = *away_since.get_or_insert_with(|| {
-                    out.print(&text!("  {}", styled(ODD, "the timeline does not answer; asking again")));
-                    Instant::now()
-                });
-                if since.elapsed() > AWAY_MAX {
-                    return Err(error).context(goes_on(id));
+                Err(error) if timeline_client::is_away(&error) => {
+                    let since = *away_since.get_or_insert_with(|| {
+                        out.print(&text!("  {}", styled(ODD, "the timeline does not answer; asking again")));
+                        Instant::now()
+                    });
+                    if since.elapsed() > AWAY_MAX {
+                        return Err(error).context(self.what.goes_on(self.id));
+                    }
                 }
+                Err(error) if timeline_client::is_unknown(&error) => {
+                    return Err(error).context(self.what.unknown(self.id));
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
     }
 }
 
-fn goes_on(id: &str) -> String {
-    format!("erasure {id} goes on while the timeline runs; `imchannel erase --watch {id}` follows it")
+impl What {
+    /// What becomes of one that is no longer waited for.
+    pub(super) fn goes_on(self, id: &str) -> String {
+        match self {
+            Self::Erasure => {
+                format!(
+                    "erasure {id} goes on while the timeline runs; `imchannel erase --watch {id}` follows it"
+                )
+            }
+            Self::Count => {
+                format!(
+                    "count {id} erases nothing, and ends when the timeline restarts; run the command again"
+                )
+            }
+        }
+    }
+
+    /// What may have become of one that the timeline does not know.
+    pub(super) fn unknown(self, id: &str) -> String {
+        match self {
+            Self::Erasure => format!(
+                "the timeline does not know erasure {id}: it may have ended before the timeline restarted (the audit log says so), or \
+                 another timeline has it"
+            ),
+            Self::Count => format!(
+                "the timeline does not know count {id}: it ended when the timeline restarted, or another timeline has it; nothing was \
+                 erased, run the command again"
+            ),
+        }
+    }
 }
 
 /// What was said of an erasure that goes on.

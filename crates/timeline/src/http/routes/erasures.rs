@@ -78,8 +78,8 @@ pub(in crate::http) async fn create(
     let request = ErasureRequest { number, dry_run, force, entry };
     let answer = erasures.start(request, now).await.map_err(|error| match error {
         NotStarted::BusyElsewhere => Refusal::Busy(
-            "one erasure runs at a time, and another timeline of the database runs one; GET /v1/audit?action=erasure has its \
-             id, and the timeline that was asked for it says how far it is"
+            "one erasure runs at a time, and another timeline of the database runs one; the timeline that was asked for it says how \
+             far it is. GET /v1/audit?action=erasure has its id once it has begun to erase; one that only counts is not there"
                 .to_owned(),
         ),
         NotStarted::Store(error) => error.into(),
