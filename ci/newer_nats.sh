@@ -12,9 +12,9 @@ for suite in trixie sid; do
     [ -x "$server" ] || server="$folder/usr/bin/nats-server"
     version=$("$server" --version)
     PATH="$(dirname "$server"):$PATH" cargo test --quiet --locked -p e2e --test e2e -- \
-      security:: cli::doctor:: nats_outage::a_leader >&2 ||
-      fail "users, TLS or doctor with $version"
-    ok "users, TLS and doctor on $version"
+      security:: cli::doctor:: nats_outage::a_leader bus::group_commit bus::publish_headers >&2 ||
+      fail "users, TLS, doctor or group commit with $version"
+    ok "users, TLS, doctor and group commit on $version"
   else
     not_checked "users, TLS and doctor with the nats-server of Debian $suite: it could not be fetched"
   fi

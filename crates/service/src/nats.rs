@@ -29,7 +29,7 @@ pub static NATS_CA_FILE: Setting = Setting::new(
 /// Whether messages are stored in batches.
 pub static GROUP_COMMIT: Setting = Setting::new(
     "group-commit",
-    "on",
+    "off",
     "on: messages that come while others are being stored are stored as one batch, where the NATS servers sync a batch once (2.15); off: every message alone",
 );
 /// Interval of the checks for processed messages that can be purged; only for services that purge

@@ -28,6 +28,11 @@ fn server_takes_batches(installation: &Installation) -> bool {
 async fn connect(installation: &Installation, group_commit: GroupCommit) -> Bus {
     let options = BusOptions { group_commit, ..BusOptions::new("writer", installation.nats.url()) };
     let bus = Bus::connect_now(&options).await.unwrap();
+    // A look before the client's event counts for no connection.
+    eventually("the client knows of its connection", || async {
+        (bus.connection_number() > 0).then_some(())
+    })
+    .await;
     for stream in [StreamId::Webhooks, StreamId::Sends] {
         bus::fill::refresh(&bus, stream).await.unwrap();
     }

@@ -17,6 +17,8 @@ use crate::suite::ingress::{start_ours_with, turns};
 use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, SenderSetup};
 use crate::suite::{Effort, purge};
 
+/// Turns batches on.
+const ON: [(&str, &str); 1] = [("IMCHANNEL_GROUP_COMMIT", "on")];
 /// Turns batches off.
 const OFF: [(&str, &str); 1] = [("IMCHANNEL_GROUP_COMMIT", "off")];
 /// Webhooks a second of a small installation.
@@ -61,7 +63,7 @@ fn takes_batches(version: &str) -> bool {
 async fn one_server(effort: Effort) -> anyhow::Result<Vec<Row>> {
     let place = Environment::start_synced(effort.layout).await?;
     let (off, off_target) = start_ours_with(&place, &OFF).await?;
-    let (on, on_target) = start_ours_with(&place, &[]).await?;
+    let (on, on_target) = start_ours_with(&place, &ON).await?;
     tokio::time::sleep(LOOKED_AFTER).await;
     let mut rows = Vec::new();
     for load in LOADS {
@@ -102,7 +104,7 @@ async fn sends(effort: Effort) -> anyhow::Result<Vec<Row>> {
     let mut pairs = Vec::new();
     for round in 0..effort.rounds {
         let off = sends_once(&stage, &format!("off{round}"), &OFF).await?;
-        let on = sends_once(&stage, &format!("on{round}"), &[]).await?;
+        let on = sends_once(&stage, &format!("on{round}"), &ON).await?;
         output::say(&format!("  sends/s without batches {off:.0}, with {on:.0}"));
         pairs.push((off, on));
     }

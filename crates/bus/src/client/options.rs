@@ -16,9 +16,9 @@ use crate::state::sequence::SequenceRegressedGauge;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GroupCommit {
     /// Into streams that allow atomic batches, on servers that sync a batch once.
-    #[default]
     WherePossible,
     /// Never.
+    #[default]
     Off,
 }
 

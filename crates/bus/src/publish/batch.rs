@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
 use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::publish::PublishAck;
-use tokio::time::{Instant, timeout_at};
+use async_nats::{Client, connection};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use crate::client::publish_contexts::PublishContexts;
 use crate::publish::error::{PublishError, server_code};
 use crate::schema::stream_id::StreamId;
 use crate::state::gathering::select::Member;
-use crate::state::gathering::{Answer, BATCH_MESSAGES_MIN, Gathering, Outgoing};
+use crate::state::gathering::{Answer, BATCH_MESSAGES_MIN, Gathering, Outgoing, Turn};
 use crate::state::group_commit_metrics::{BatchMetrics, BatchOutcome};
 use crate::state::sequence::Sequences;
 use crate::state::stream_fill::StreamFill;
 
+/// Most refused batches of one gathering: then the rest goes alone, because there are many messages at fault.
+const REFUSALS_MAX: u32 = 6;
+/// Shortest wait for a batch. With less time its messages go alone.
+const WAIT_MIN: Duration = Duration::from_millis(250);
 /// Time without batches after one whose outcome is unknown: a slow server answers single messages sooner.
 const PAUSE_UNKNOWN: Duration = Duration::from_secs(1);
 /// Time without batches after one that the server did not take. On a full disk every such batch may leave a file until the server is
@@ -31,8 +36,6 @@ enum BatchResult {
     Stored(u64),
     /// One of its messages is at fault, and nothing was stored.
     OneAtFault,
-    /// The stream is full.
-    Full,
     /// The server takes no batches, or not this one.
     NotTaken,
     /// It is not known what was stored.
@@ -55,22 +58,13 @@ impl BatchResult {
         };
         match error {
             PublishError::WrongLastSequence | PublishError::Uncommitted => Self::OneAtFault,
-            PublishError::Full => Self::Full,
             PublishError::Refused(source) => match refusal_code(&*source) {
-                Some(code) if AT_FAULT.contains(&code) => Self::OneAtFault,
+                Some(AT_FAULT) => Self::OneAtFault,
                 Some(_) => Self::NotTaken,
                 None => Self::Unknown,
             },
-            PublishError::TooLarge => Self::NotTaken,
+            PublishError::TooLarge | PublishError::Full => Self::NotTaken,
             _ => Self::Unknown,
-        }
-    }
-
-    /// Time without batches after it.
-    fn pause(&self) -> Duration {
-        match self {
-            Self::NotTaken => PAUSE_NOT_TAKEN,
-            _ => PAUSE_UNKNOWN,
         }
     }
 
@@ -78,16 +72,15 @@ impl BatchResult {
         match self {
             Self::Stored(_) => BatchOutcome::stored,
             Self::OneAtFault => BatchOutcome::halved,
-            Self::Full | Self::NotTaken => BatchOutcome::refused,
+            Self::NotTaken => BatchOutcome::refused,
             Self::Unknown => BatchOutcome::unknown,
         }
     }
 }
 
-/// Errors of a batch of which one message is at fault: a duplicate (10201), and an expectation that does not hold. The last message's own
-/// (10071) has a kind in the client.
-const AT_FAULT: [ErrorCode; 2] =
-    [ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
+/// Error of a batch of which one message is a duplicate (10201). Expectations that do not hold (10071, 10164) are
+/// [`PublishError::WrongLastSequence`].
+const AT_FAULT: ErrorCode = ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE;
 
 /// The server's own code of a refusal.
 fn refusal_code(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<ErrorCode> {
@@ -95,9 +88,9 @@ fn refusal_code(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Opt
 }
 
 /// Tells each message to go alone, all at the same time. The next ones wait for all of them.
-pub(super) fn one_by_one(gathering: &Arc<Gathering>, members: Vec<Member>) {
+pub(super) fn one_by_one(turn: &Turn, members: Vec<Member>) {
     for member in members {
-        member.answer(|| Answer::Alone(Some(gathering.another())));
+        member.answer(|| Answer::Alone(Some(Gathering::another(turn))));
     }
 }
 
@@ -105,6 +98,8 @@ pub(super) fn one_by_one(gathering: &Arc<Gathering>, members: Vec<Member>) {
 pub(super) struct BatchWriter {
     pub(super) client: Client,
     pub(super) publishers: PublishContexts,
+    /// Number of times that the connection was established.
+    pub(super) connections: watch::Receiver<u64>,
     pub(super) sequences: Arc<Sequences>,
     pub(super) fill: Arc<StreamFill>,
     pub(super) metrics: BatchMetrics,
@@ -112,15 +107,18 @@ pub(super) struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// Stores the messages and tells those who wait.
-    pub(super) async fn store(&self, gathering: &Arc<Gathering>, members: Vec<Member>) {
-        let mut parts = vec![members];
+    /// Stores the messages of a turn and tells those who wait.
+    pub(super) async fn store(&self, gathering: &Gathering, turn: &Turn, members: Vec<Member>) {
+        let (mut parts, mut refusals) = (vec![members], 0);
         while let Some(mut members) = parts.pop() {
-            if members.len() < BATCH_MESSAGES_MIN {
-                one_by_one(gathering, members);
+            members.retain(Member::is_awaited);
+            let limit = limit(&members);
+            if refusals >= REFUSALS_MAX || limit < WAIT_MIN || !self.is_a_batch(gathering, &members) {
+                one_by_one(turn, members);
                 continue;
             }
-            let result = self.commit(&mut members).await;
+            let connection = self.sequences.connection();
+            let result = self.commit(&mut members, limit).await;
             self.metrics.count(self.stream.name(), result.outcome(), members.len());
             match result {
                 BatchResult::Stored(last) => {
@@ -130,34 +128,48 @@ impl BatchWriter {
                     }
                 }
                 BatchResult::OneAtFault => {
+                    refusals += 1;
+                    // The header that commits stays on the last message, which is the last of its half too.
                     let second = members.split_off(members.len() / 2);
                     parts.push(second);
                     parts.push(members);
                 }
-                BatchResult::Full => members.into_iter().for_each(|member| member.answer(|| Answer::Full)),
                 BatchResult::NotTaken | BatchResult::Unknown => {
-                    gathering.pause(Instant::now(), result.pause());
-                    members.into_iter().for_each(|member| member.answer(|| Answer::Alone(None)));
+                    // A server that was restarted in between does not know the beginning.
+                    let is_same = self.sequences.connection() == connection;
+                    let is_refused = result == BatchResult::NotTaken && is_same;
+                    let pause = if is_refused { PAUSE_NOT_TAKEN } else { PAUSE_UNKNOWN };
+                    gathering.pause(Instant::now(), pause);
+                    one_by_one(turn, members);
                 }
             }
         }
     }
 
-    /// Writes one batch, and waits for half of the time that its most impatient member has.
-    async fn commit(&self, members: &mut [Member]) -> BatchResult {
-        let now = Instant::now();
-        let deadline = members.iter().map(|member| member.deadline).min().unwrap_or(now);
-        let limit = deadline.saturating_duration_since(now) / 2;
+    /// Whether messages are stored as a batch now.
+    fn is_a_batch(&self, gathering: &Gathering, members: &[Member]) -> bool {
+        members.len() >= BATCH_MESSAGES_MIN
+            && self.client.connection_state() == connection::State::Connected
+            && gathering.is_allowed(self.sequences.connection(), Instant::now())
+    }
+
+    /// Writes one batch, and waits for its acknowledgement.
+    async fn commit(&self, members: &mut [Member], limit: Duration) -> BatchResult {
         let floor = self.sequences.place(self.stream).highest();
         let id = self.batch_id();
         let bytes = members.iter().map(|member| member.bytes).sum();
         let _in_flight = self.fill.write(self.stream, bytes);
-        let acked = self.write(members, &id, limit);
-        let answer = match timeout_at(now + limit, acked).await {
-            Ok(answer) => answer,
-            Err(_) => Err(PublishError::TimedOut),
-        };
         let count = members.len() as u64;
+        let mut connections = self.connections.clone();
+        connections.mark_unchanged();
+        let answer = tokio::select! {
+            biased;
+            answer = timeout(limit, self.write(members, &id, limit)) => {
+                answer.unwrap_or(Err(PublishError::TimedOut))
+            }
+            // The acknowledgement was lost with the connection.
+            _ = connections.changed() => Err(PublishError::Disconnected),
+        };
         match BatchResult::of(answer, &id, count) {
             BatchResult::Stored(last) => {
                 let is_above = self.sequences.acknowledged(self.stream, floor, last + 1 - count)
@@ -199,6 +211,13 @@ impl BatchWriter {
         let inbox = self.client.new_inbox();
         inbox.rsplit('.').next().unwrap_or_default().to_owned()
     }
+}
+
+/// How long a batch is waited for: half of the time that its most impatient message has.
+fn limit(members: &[Member]) -> Duration {
+    let now = Instant::now();
+    let deadline = members.iter().map(|member| member.deadline).min().unwrap_or(now);
+    deadline.saturating_duration_since(now) / 2
 }
 
 #[cfg(test)]
@@ -251,9 +270,8 @@ mod tests {
         for one_at_fault in [10201, 10071, 10164, 10158] {
             assert_eq!(refusal(one_at_fault), BatchResult::OneAtFault, "{one_at_fault}");
         }
-        assert_eq!(refusal(10077), BatchResult::Full);
-        // Not enabled, incomplete, too many open.
-        for not_taken in [10174, 10176, 10210] {
+        // No room for all of it, not enabled, incomplete, too many open.
+        for not_taken in [10077, 10174, 10176, 10210] {
             assert_eq!(refusal(not_taken), BatchResult::NotTaken, "{not_taken}");
         }
     }

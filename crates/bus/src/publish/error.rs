@@ -81,6 +81,8 @@ impl From<jetstream::context::PublishError> for PublishError {
             PublishErrorKind::WrongLastSequence => Self::WrongLastSequence,
             _ => match server_code(&error) {
                 Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) => Self::Uncommitted,
+                // 10164: another message with the subject is being stored (servers with replicas), or is in the same batch.
+                Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT) => Self::WrongLastSequence,
                 Some(code) if FULL.contains(&code) => Self::Full,
                 _ => Self::Refused(error.into()),
             },

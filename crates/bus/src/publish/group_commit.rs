@@ -7,17 +7,17 @@
 //! [`crate::publish::batch`] stores one batch.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_nats::jetstream::stream::Info;
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::client::connect::Bus;
 use crate::client::options::GroupCommit;
 use crate::client::versions::{ONE_SYNC_A_BATCH, holders};
-use crate::publish::batch::{BatchWriter, one_by_one};
-use crate::publish::error::PublishError;
+use crate::publish::batch::BatchWriter;
 use crate::publish::{Stored, Target};
 use crate::schema::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, MESSAGE_ID};
 use crate::schema::stream_id::StreamId;
@@ -27,16 +27,40 @@ use crate::state::gathering::{
 
 /// Bytes that the headers of a batch add to a message, at most.
 const BATCH_HEADERS: usize = 110;
+/// Time before its deadline from which a message never waits. A batch waits for half of what its most impatient message has left, and one
+/// that waits too shortly helps none of them.
+const TIME_LEFT_MIN: Duration = Duration::from_secs(1);
 
 /// What became of a message that may be stored with others.
 #[derive(Debug)]
 pub(super) enum Gathered {
     /// It was stored in a batch.
     Stored(Stored),
-    /// The server refused it.
-    Refused(PublishError),
     /// It is to be stored alone, while the turn is held if there is one.
     Alone(Option<Turn>),
+}
+
+/// A message that waits with others.
+struct Joined {
+    ticket: u64,
+    answered: oneshot::Receiver<Answer>,
+}
+
+impl Joined {
+    /// Waits for half of the time until the deadline, and longer only for the batch that it is in.
+    async fn answered(mut self, gathering: &Gathering, deadline: Instant) -> Gathered {
+        let half = deadline.saturating_duration_since(Instant::now()) / 2;
+        let answer = match timeout(half, &mut self.answered).await {
+            Ok(answer) => answer.ok(),
+            Err(_) if gathering.leave(self.ticket) => None,
+            Err(_) => timeout_at(deadline, self.answered).await.ok().and_then(Result::ok),
+        };
+        match answer {
+            Some(Answer::Stored(sequence)) => Gathered::Stored(Stored { sequence, duplicate: false }),
+            Some(Answer::Alone(turn)) => Gathered::Alone(turn),
+            None => Gathered::Alone(None),
+        }
+    }
 }
 
 impl Bus {
@@ -48,7 +72,7 @@ impl Bus {
     }
 
     /// Waits for the store that is under way into the stream and for a batch after it. A message that finds none is to be stored alone
-    /// at once, and so is one whose batch takes longer than half of the time that it has.
+    /// at once, and so is one that is in no batch after half of the time that it has.
     pub(super) async fn gather(
         &self,
         target: Target<'_>,
@@ -56,19 +80,10 @@ impl Bus {
         payload: &Bytes,
         deadline: Instant,
     ) -> Gathered {
-        let now = Instant::now();
-        let answered = match self.join(target, headers, payload, deadline) {
-            Ok(answered) => answered,
-            Err(turn) => return Gathered::Alone(turn),
-        };
-        let limit = deadline.saturating_duration_since(now) / 2;
-        // On the heap, because the future of every publish would have room for it.
-        match Box::pin(timeout(limit, answered)).await {
-            Ok(Ok(Answer::Stored(sequence))) => Gathered::Stored(Stored { sequence, duplicate: false }),
-            Ok(Ok(Answer::Full)) => Gathered::Refused(PublishError::Full),
-            Ok(Ok(Answer::Alone(turn))) => Gathered::Alone(turn),
-            // The runtime ends, or nothing came in time.
-            Ok(Err(_)) | Err(_) => Gathered::Alone(None),
+        match self.join(target, headers, payload, deadline) {
+            // On the heap, because the future of every publish would have room for it.
+            Ok(joined) => Box::pin(joined.answered(&self.gatherings[target.stream as usize], deadline)).await,
+            Err(turn) => Gathered::Alone(turn),
         }
     }
 
@@ -79,7 +94,7 @@ impl Bus {
         headers: &impl Fn() -> Headers,
         payload: &Bytes,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<Answer>, Option<Turn>> {
+    ) -> Result<Joined, Option<Turn>> {
         let gathering = &self.gatherings[target.stream as usize];
         if !gathering.is_allowed(self.sequences.connection(), Instant::now()) {
             return Err(None);
@@ -90,7 +105,8 @@ impl Bus {
         let headers = headers();
         let id = headers.get(MESSAGE_ID).map(|id| gathering.hash(id));
         let bytes = target.subject.len() + headers.wire_length() + payload.len() + BATCH_HEADERS;
-        if bytes > MEMBER_BYTES_MAX || id.is_some_and(|id| gathering.has_seen(id)) {
+        let is_late = deadline.saturating_duration_since(Instant::now()) < TIME_LEFT_MIN;
+        if is_late || bytes > MEMBER_BYTES_MAX || id.is_some_and(|id| gathering.has_seen(id)) {
             return Err(None);
         }
         let expected = headers.get(EXPECTED_LAST_SUBJECT_SEQUENCE);
@@ -101,58 +117,65 @@ impl Bus {
             payload: payload.clone(),
         };
         let (answer, answered) = oneshot::channel();
-        gathering.wait(Waiting { message, bytes, id, expectation, deadline, answer });
-        Ok(answered)
+        let ticket = gathering.ticket();
+        gathering.wait(Waiting { ticket, message, bytes, id, expectation, deadline, answer });
+        Ok(Joined { ticket, answered })
     }
 
-    /// Decides after a look at a stream whether it takes batches on the current connection: it allows them, and every server that holds
-    /// it syncs a batch once.
-    pub(crate) async fn note_batches(&self, stream: StreamId, info: &Info) {
+    /// Decides after a look at a stream, which was made on that connection, whether it takes batches: it allows them, and every server
+    /// that holds it syncs a batch once.
+    pub(crate) async fn note_batches(&self, stream: StreamId, info: &Info, connection: u64) {
         self.batch_metrics.show(stream.name());
         let gathering = &self.gatherings[stream as usize];
-        let connection = self.sequences.connection();
-        // With replicas a server syncs what is written at the same time together, in its Raft log.
-        let has_gain = info.config.allow_atomic_publish && info.config.num_replicas == 1;
-        if !has_gain || self.group_commit == GroupCommit::Off {
+        let is_possible = self.group_commit == GroupCommit::WherePossible && self.has_gain(info).await;
+        if stream.bucket_name().is_none() {
+            // Fewer in flight could never be a batch.
+            let least = if is_possible { 2 * BATCH_MESSAGES_MIN + 1 } else { 0 };
+            self.in_flight(stream).set_least(least);
+        }
+        if !is_possible {
             gathering.forbid();
             return;
+        }
+        if let Some(turns) = gathering.allow(connection) {
+            let writer = BatchWriter {
+                client: self.client.clone(),
+                publishers: self.publishers.clone(),
+                connections: self.connections(),
+                sequences: Arc::clone(&self.sequences),
+                fill: Arc::clone(&self.fill),
+                metrics: self.batch_metrics.clone(),
+                stream,
+            };
+            tokio::spawn(store_what_waits(turns, Arc::downgrade(gathering), writer));
+        }
+    }
+
+    /// Whether a stream gains by batches: it allows them, and its only server syncs a batch once. With replicas a server syncs what is
+    /// written at the same time together, in its Raft log.
+    async fn has_gain(&self, info: &Info) -> bool {
+        if !info.config.allow_atomic_publish || info.config.num_replicas != 1 {
+            return false;
         }
         let holders = holders(info);
         let versions = self.server_versions(&holders).await;
         let is_new = |name: &String| versions.get(name).is_some_and(|version| *version >= ONE_SYNC_A_BATCH);
         // A server that runs alone may name no holder.
         let are_new = !versions.is_empty() && versions.values().all(|version| *version >= ONE_SYNC_A_BATCH);
-        if !(are_new && holders.iter().all(is_new)) {
-            gathering.forbid();
-            return;
-        }
-        if gathering.allow(connection) {
-            let writer = BatchWriter {
-                client: self.client.clone(),
-                publishers: self.publishers.clone(),
-                sequences: Arc::clone(&self.sequences),
-                fill: Arc::clone(&self.fill),
-                metrics: self.batch_metrics.clone(),
-                stream,
-            };
-            tokio::spawn(store_what_waits(Arc::downgrade(gathering), gathering.wake(), writer));
-        }
+        are_new && holders.iter().all(is_new)
     }
 }
 
 /// Stores what waits, whenever the last turn was returned, until the bus is dropped.
-async fn store_what_waits(gathering: Weak<Gathering>, wake: Arc<Notify>, writer: BatchWriter) {
-    loop {
-        wake.notified().await;
+async fn store_what_waits(
+    mut turns: mpsc::UnboundedReceiver<Turn>,
+    gathering: Weak<Gathering>,
+    writer: BatchWriter,
+) {
+    // The next ones come when a turn is dropped.
+    while let Some(turn) = turns.recv().await {
         let Some(gathering) = gathering.upgrade() else { return };
-        let turn = gathering.passed_on();
         let members = gathering.next();
-        if members.len() < BATCH_MESSAGES_MIN {
-            one_by_one(&gathering, members);
-        } else {
-            writer.store(&gathering, members).await;
-        }
-        // The next ones are woken by it.
-        drop(turn);
+        writer.store(&gathering, &turn, members).await;
     }
 }

@@ -265,7 +265,9 @@ impl Bus {
                 Err(PublishError::GoneBack)
             } else {
                 let target = Target { stream, subject: &subject };
-                self.attempt(target, &headers, payload, time).await
+                let outcome = self.attempt(target, &headers, payload, time).await;
+                time.grouping = Grouping::Alone;
+                outcome
             };
             // A duplicate does not show the current sequence, and may be a message that was stored below it.
             let outcome = if place.is_refused() { outcome.and(Err(PublishError::GoneBack)) } else { outcome };
@@ -285,7 +287,6 @@ impl Bus {
             if is_given_up || !error.is_transient() || now + RETRY_PAUSE >= time.deadline {
                 return Err(error);
             }
-            time.grouping = Grouping::Alone;
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
@@ -301,6 +302,13 @@ impl Bus {
         self.attempt(target, &headers, payload, Time::of_two_attempts(deadline)).await
     }
 
+    async fn connected_by(&self, deadline: Instant) -> Result<(), PublishError> {
+        if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
+            return Err(PublishError::Disconnected);
+        }
+        Ok(())
+    }
+
     async fn attempt(
         &self,
         target: Target<'_>,
@@ -310,18 +318,17 @@ impl Bus {
     ) -> Result<Stored, PublishError> {
         let Time { deadline, attempts, grouping, .. } = time;
         // While disconnected, the client would queue the message and send it later, even after the caller has given up.
-        if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
-            return Err(PublishError::Disconnected);
-        }
+        self.connected_by(deadline).await?;
         // Held until the message is acknowledged: others wait for it meanwhile.
-        let turn = match grouping {
+        let _turn = match grouping {
             Grouping::Alone => None,
             Grouping::Allowed => match self.gather(target, headers, payload, deadline).await {
                 Gathered::Stored(stored) => return Ok(stored),
-                Gathered::Refused(error) => return Err(error),
                 Gathered::Alone(turn) => turn,
             },
         };
+        // It may have waited with others meanwhile.
+        self.connected_by(deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let jetstream = match attempts {
             // Half of the remaining time: if the server dies with the ack, there is time for another attempt.
@@ -330,7 +337,7 @@ impl Bus {
         };
         let floor = self.sequences.place(target.stream).highest();
         let headers = headers();
-        turn.iter().for_each(|turn| turn.saw(headers.get(MESSAGE_ID)));
+        self.gatherings[target.stream as usize].saw(headers.get(MESSAGE_ID));
         let bytes = target.subject.len() + headers.wire_length() + payload.len();
         let _in_flight = self.fill.write(target.stream, bytes);
         let publish = async {

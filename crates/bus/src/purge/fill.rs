@@ -52,21 +52,28 @@ pub async fn watch(bus: &Bus, streams: &[StreamId], interval: Duration, stop: Ca
 /// # Errors
 /// [`ReadError`] when the stream is missing or unavailable.
 pub async fn refresh(bus: &Bus, id: StreamId) -> Result<(), ReadError> {
+    let connection = bus.sequences.connection();
     let stream = bus.jetstream.get_stream(id.name()).await;
-    note(bus, id, &stream.map_err(|error| ReadError::new(id.name(), error))?).await;
+    note(bus, id, &stream.map_err(|error| ReadError::new(id.name(), error))?, connection).await;
     Ok(())
 }
 
-/// Records how full a stream is, whether it takes batches, and whether the ledger's entries may be compact.
-pub(super) async fn note(bus: &Bus, id: StreamId, stream: &Stream) {
-    let share = if id == StreamId::Sends { LEDGER_FULL_ABOVE } else { REFUSE_ABOVE };
-    bus.fill.set(id, Usage::of(stream).map_or(Room::Unlimited, |usage| usage.room_below(share)));
+/// Records how full a stream is, whether it takes batches, and whether the ledger's entries may be compact. The look was made on that
+/// connection.
+pub(super) async fn note(bus: &Bus, id: StreamId, stream: &Stream, connection: u64) {
+    let room = Usage::of(stream).map_or(Room::Unlimited, |usage| match id {
+        // What is written replaces entries, so that it does not count until the next look.
+        StreamId::Sends if usage.is_above(LEDGER_FULL_ABOVE) => Room::Full,
+        StreamId::Sends => Room::Unlimited,
+        _ => usage.room_below(REFUSE_ABOVE),
+    });
+    bus.fill.set(id, room);
     if id == StreamId::Sends {
         let description = stream.cached_info().config.description.as_deref().unwrap_or_default();
         bus.compact_ledger.store(description.contains(COMPACT_ENTRIES), Ordering::Relaxed);
     }
     // On the heap, because it seldom waits and the futures of the services would have room for it.
-    Box::pin(bus.note_batches(id, stream.cached_info())).await;
+    Box::pin(bus.note_batches(id, stream.cached_info(), connection)).await;
 }
 
 /// What a stream with a limit holds.

@@ -107,8 +107,9 @@ impl PurgeLog {
 }
 
 async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Removed, Fault> {
+    let connection = bus.sequences.connection();
     let mut stream = bus.jetstream.get_stream(definition.name).await?;
-    fill::note(bus, definition.id, &stream).await;
+    fill::note(bus, definition.id, &stream, connection).await;
     let Some(usage) = Usage::of(&stream) else { return Ok(Removed::default()) };
     if definition.purged == Purged::Never || !usage.is_filling_up() {
         return Ok(Removed::default());
@@ -120,8 +121,9 @@ async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Rem
         purge_below_floors(bus, definition, &stream, &usage, &readers).await?
     };
     if removed.messages > 0 {
+        let connection = bus.sequences.connection();
         stream.info().await?;
-        fill::note(bus, definition.id, &stream).await;
+        fill::note(bus, definition.id, &stream, connection).await;
     }
     Ok(removed)
 }

@@ -66,6 +66,8 @@ struct Shown {
 pub(crate) struct InFlight {
     stores: AtomicUsize,
     limit: AtomicUsize,
+    /// The limit is never below it.
+    least: AtomicUsize,
     /// Length of `queue.waiting`, readable without its lock.
     waiting: AtomicUsize,
     seen: SharedCounts,
@@ -118,6 +120,7 @@ impl InFlight {
         Arc::new(Self {
             stores: AtomicUsize::new(0),
             limit: AtomicUsize::new(pace.limit()),
+            least: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             seen,
             queue: Mutex::new(Queue { pace, waiting: VecDeque::new() }),
@@ -151,6 +154,11 @@ impl InFlight {
         }
     }
 
+    /// Sets what the limit is never below.
+    pub(crate) fn set_least(&self, least: usize) {
+        self.least.store(least, Ordering::Relaxed);
+    }
+
     /// Returns a permit if one is free now.
     pub(crate) fn try_permit(self: &Arc<Self>) -> Option<Permit> {
         if self.waiting.load(Ordering::SeqCst) > 0 {
@@ -179,7 +187,7 @@ impl InFlight {
     }
 
     fn take(self: &Arc<Self>) -> Option<Permit> {
-        let limit = self.limit.load(Ordering::SeqCst);
+        let limit = self.limit.load(Ordering::SeqCst).max(self.least.load(Ordering::Relaxed));
         let one_more = |stores: usize| (stores < limit).then_some(stores + 1);
         let before = self.stores.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
         if before == 0 {

@@ -3,7 +3,8 @@
 //!
 //! A turn is the right to write to the stream. A message that finds no turn taken takes it. Others wait, and are selected when the last
 //! turn is returned ([`select`]): many as one batch, few each with a turn. Storing them is the work of
-//! [`crate::publish::group_commit`].
+//! [`crate::publish::group_commit`]. A turn counts on the connection on which it was taken: what an earlier one has written is answered no
+//! more.
 //!
 //! Taking and returning a turn takes no lock. Waiting takes one, to join the queue.
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::state::gathering::seen_ids::SeenIds;
@@ -46,6 +47,8 @@ pub(crate) struct Outgoing {
 /// A message that waits.
 #[derive(Debug)]
 pub(crate) struct Waiting {
+    /// Its number in the queue.
+    pub(crate) ticket: u64,
     pub(crate) message: Outgoing,
     /// Bytes that it takes in a batch.
     pub(crate) bytes: usize,
@@ -62,8 +65,6 @@ pub(crate) struct Waiting {
 pub(crate) enum Answer {
     /// It was stored with this sequence, for its batch was acknowledged.
     Stored(u64),
-    /// The stream is full.
-    Full,
     /// It is to be stored alone, with a turn if no batch had it. Otherwise it may have been stored.
     Alone(Option<Turn>),
 }
@@ -71,13 +72,16 @@ pub(crate) enum Answer {
 /// The messages of one stream that wait, and the turns.
 #[derive(Debug)]
 pub(crate) struct Gathering {
-    /// Turns that are taken.
-    turns: AtomicUsize,
+    /// Turns that are taken, in the lower half; the connection on which they count, in the upper one.
+    turns: AtomicU64,
+    tickets: AtomicU64,
     /// Length of the queue, readable without its lock.
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Waiting>>,
-    /// Called when a turn was taken for the messages that wait.
-    wake: Arc<Notify>,
+    /// Receives a turn for the messages that wait.
+    next_turns: mpsc::UnboundedSender<Turn>,
+    /// Until the task that stores what waits is started.
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<Turn>>>,
     /// Connection on which batches are allowed.
     allowed_on: AtomicU64,
     start: Instant,
@@ -91,30 +95,42 @@ pub(crate) struct Gathering {
 
 /// The right to write to the stream. Dropping it returns it.
 #[derive(Debug)]
-pub(crate) struct Turn(Arc<Gathering>);
-
-impl Turn {
-    /// Remembers the id of a message that is written with it.
-    pub(crate) fn saw(&self, id: Option<&str>) {
-        id.into_iter().for_each(|id| self.0.saw(self.0.hash(id)));
-    }
+pub(crate) struct Turn {
+    of: Arc<Gathering>,
+    connection: u32,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.0.turns.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.pass_on();
+        let one_less = |turns| {
+            let (connection, count) = parts(turns);
+            (connection == self.connection && count > 0).then(|| whole(connection, count - 1))
+        };
+        let before = self.of.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        if before.is_ok_and(|before| parts(before).1 == 1) {
+            self.of.pass_on();
         }
     }
 }
 
+fn parts(turns: u64) -> (u32, u32) {
+    ((turns >> 32) as u32, turns as u32)
+}
+
+fn whole(connection: u32, count: u32) -> u64 {
+    (u64::from(connection) << 32) | u64::from(count)
+}
+
 impl Gathering {
     pub(crate) fn new(now: Instant) -> Self {
+        let (next_turns, receiver) = mpsc::unbounded_channel();
         Self {
-            turns: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            tickets: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             queue: Mutex::default(),
-            wake: Arc::default(),
+            next_turns,
+            receiver: Mutex::new(Some(receiver)),
             allowed_on: AtomicU64::new(NEVER),
             start: now,
             paused_until_ms: AtomicU64::new(0),
@@ -124,13 +140,19 @@ impl Gathering {
         }
     }
 
-    /// Allows batches on a connection. Returns whether they were never allowed before, so that a task has to be started for
-    /// [`wake`](Self::wake).
-    pub(crate) fn allow(&self, connection: u64) -> bool {
-        let is_first = self.seen.get().is_none();
+    /// Allows batches on a connection. Turns of an earlier one count no more. The first time it returns the turns that a task has to
+    /// receive, each for the messages that wait then.
+    pub(crate) fn allow(self: &Arc<Self>, connection: u64) -> Option<mpsc::UnboundedReceiver<Turn>> {
         let _ = self.seen.get_or_init(SeenIds::default);
-        self.allowed_on.store(connection, Ordering::Release);
-        is_first
+        if self.allowed_on.swap(connection, Ordering::AcqRel) != connection {
+            let reset = |turns| {
+                let is_new = parts(turns).0 != connection as u32;
+                is_new.then(|| whole(connection as u32, 0))
+            };
+            let _ = self.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, reset);
+            self.pass_on();
+        }
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Allows no batches, until the next [`allow`](Self::allow).
@@ -138,9 +160,18 @@ impl Gathering {
         self.allowed_on.store(NEVER, Ordering::Release);
     }
 
-    /// Allows no batches from now on.
+    /// Allows no batches from now on. What waits is told to go alone.
     pub(crate) fn end(&self) {
-        self.is_ended.store(true, Ordering::Relaxed);
+        self.is_ended.store(true, Ordering::SeqCst);
+        let waiting = {
+            let mut queue = self.queue();
+            self.waiting.store(0, Ordering::SeqCst);
+            std::mem::take(&mut *queue)
+        };
+        for waiting in waiting {
+            // An error says that the caller waits no more.
+            let _ = waiting.answer.send(Answer::Alone(None));
+        }
     }
 
     /// Allows no batches for a while.
@@ -152,7 +183,7 @@ impl Gathering {
     /// Whether messages may gather on a connection.
     pub(crate) fn is_allowed(&self, connection: u64, now: Instant) -> bool {
         self.allowed_on.load(Ordering::Acquire) == connection
-            && !self.is_ended.load(Ordering::Relaxed)
+            && !self.is_ended.load(Ordering::SeqCst)
             && now.saturating_duration_since(self.start).as_millis() as u64
                 >= self.paused_until_ms.load(Ordering::Relaxed)
     }
@@ -167,43 +198,59 @@ impl Gathering {
         self.seen.get().is_some_and(|seen| seen.contains(id))
     }
 
-    /// Remembers an id that is written.
-    fn saw(&self, id: u64) {
-        if let Some(seen) = self.seen.get() {
-            seen.insert(id);
+    /// Remembers the id of a message that is written, once batches were allowed.
+    pub(crate) fn saw(&self, id: Option<&str>) {
+        if let (Some(seen), Some(id)) = (self.seen.get(), id) {
+            seen.insert(self.hash(id));
         }
     }
 
     /// Takes a turn if none is taken.
     pub(crate) fn try_turn(self: &Arc<Self>) -> Option<Turn> {
-        self.is_taken_now().then(|| Turn(Arc::clone(self)))
+        let one = |turns| {
+            let (connection, count) = parts(turns);
+            (count == 0).then(|| whole(connection, 1))
+        };
+        let before = self.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).ok()?;
+        Some(Turn { of: Arc::clone(self), connection: parts(before).0 })
+    }
+
+    /// One more turn beside one that is held, for a message that goes alone at the same time as others.
+    pub(crate) fn another(held: &Turn) -> Turn {
+        let one_more = |turns| {
+            let (connection, count) = parts(turns);
+            (connection == held.connection).then(|| whole(connection, count + 1))
+        };
+        let _ = held.of.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        Turn { of: Arc::clone(&held.of), connection: held.connection }
+    }
+
+    /// A number for a message that is to wait.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Lets a message wait for the turns that are taken.
-    pub(crate) fn wait(&self, message: Waiting) {
+    pub(crate) fn wait(self: &Arc<Self>, message: Waiting) {
         {
             let mut queue = self.queue();
             queue.push_back(message);
             self.waiting.store(queue.len(), Ordering::SeqCst);
         }
+        if self.is_ended.load(Ordering::SeqCst) {
+            self.end();
+        }
         // The last turn may have been returned before the message was in the queue.
         self.pass_on();
     }
 
-    /// Wakes the task that stores what waits.
-    pub(crate) fn wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.wake)
-    }
-
-    /// The turn of a task that was woken: it was taken for it.
-    pub(crate) fn passed_on(self: &Arc<Self>) -> Turn {
-        Turn(Arc::clone(self))
-    }
-
-    /// One more turn, for a message that goes alone at the same time as others.
-    pub(crate) fn another(self: &Arc<Self>) -> Turn {
-        self.turns.fetch_add(1, Ordering::SeqCst);
-        Turn(Arc::clone(self))
+    /// Takes a message out of the queue. Returns whether it was there: otherwise it is being stored.
+    pub(crate) fn leave(&self, ticket: u64) -> bool {
+        let mut queue = self.queue();
+        let place = queue.iter().position(|waiting| waiting.ticket == ticket);
+        let is_found = place.and_then(|place| queue.remove(place)).is_some();
+        self.waiting.store(queue.len(), Ordering::SeqCst);
+        is_found
     }
 
     /// Takes the next messages out of the queue: those that can be one batch.
@@ -212,21 +259,23 @@ impl Gathering {
         let members = select::select(&mut queue);
         self.waiting.store(queue.len(), Ordering::SeqCst);
         drop(queue);
-        for id in members.iter().filter_map(|member| member.id) {
-            self.saw(id);
+        if let Some(seen) = self.seen.get() {
+            members.iter().filter_map(|member| member.id).for_each(|id| seen.insert(id));
         }
         members
     }
 
-    /// Takes a turn for the messages that wait, unless one is taken.
-    fn pass_on(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 && self.is_taken_now() {
-            self.wake.notify_one();
+    /// Takes a turn for the messages that wait, unless one is taken, and passes it to the task that stores them.
+    fn pass_on(self: &Arc<Self>) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
         }
-    }
-
-    fn is_taken_now(&self) -> bool {
-        self.turns.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let Some(turn) = self.try_turn() else { return };
+        if let Err(refused) = self.next_turns.send(turn) {
+            // The task has ended. Nothing may wait for it.
+            self.end();
+            drop(refused);
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
@@ -234,72 +283,107 @@ impl Gathering {
     }
 }
 
-impl Drop for Gathering {
-    fn drop(&mut self) {
-        // The task ends when it finds that this is gone.
-        self.wake.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
 
-    fn new() -> Arc<Gathering> {
+    type Turns = mpsc::UnboundedReceiver<Turn>;
+
+    fn new() -> (Arc<Gathering>, Turns) {
         let gathering = Arc::new(Gathering::new(Instant::now()));
-        assert!(gathering.allow(1), "the first time");
-        gathering
+        let turns = gathering.allow(1).expect("the first time");
+        (gathering, turns)
     }
 
-    fn waiting(subject: &str) -> (Waiting, oneshot::Receiver<Answer>) {
+    fn waiting(gathering: &Gathering, subject: &str) -> (Waiting, oneshot::Receiver<Answer>) {
         let (answer, answered) = oneshot::channel();
         let message = Outgoing { subject: subject.into(), headers: HeaderMap::new(), payload: Bytes::new() };
         let deadline = Instant::now() + Duration::from_secs(3);
-        (Waiting { message, bytes: 1, id: None, expectation: None, deadline, answer }, answered)
-    }
-
-    fn is_woken(gathering: &Gathering) -> bool {
-        gathering.wake.notified().now_or_never().is_some()
+        let ticket = gathering.ticket();
+        (Waiting { ticket, message, bytes: 1, id: None, expectation: None, deadline, answer }, answered)
     }
 
     #[tokio::test]
     async fn what_comes_during_a_turn_is_passed_on_when_the_last_turn_is_returned() {
-        let gathering = new();
+        let (gathering, mut turns) = new();
         let turn = gathering.try_turn().unwrap();
         assert!(gathering.try_turn().is_none());
-        let (first, _first) = waiting("first");
-        let (second, _second) = waiting("second");
+        let (first, _first) = waiting(&gathering, "first");
+        let (second, _second) = waiting(&gathering, "second");
         gathering.wait(first);
         gathering.wait(second);
-        assert!(!is_woken(&gathering));
-        let another = gathering.another();
+        assert!(turns.try_recv().is_err());
+        let another = Gathering::another(&turn);
         drop(turn);
-        assert!(!is_woken(&gathering), "one turn is left");
+        assert!(turns.try_recv().is_err(), "one turn is left");
         drop(another);
-        assert!(is_woken(&gathering));
-        let turn = gathering.passed_on();
+        let turn = turns.try_recv().unwrap();
         assert!(gathering.try_turn().is_none());
         assert_eq!(gathering.next().len(), 2);
         drop(turn);
-        assert!(!is_woken(&gathering) && gathering.try_turn().is_some());
+        assert!(turns.try_recv().is_err() && gathering.try_turn().is_some());
     }
 
     #[tokio::test]
     async fn a_message_that_waits_after_the_last_turn_was_returned_is_passed_on() {
-        let gathering = new();
+        let (gathering, mut turns) = new();
         drop(gathering.try_turn().unwrap());
-        let (late, _late) = waiting("late");
+        let (late, _late) = waiting(&gathering, "late");
         gathering.wait(late);
-        assert!(is_woken(&gathering));
+        assert!(turns.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_an_earlier_connection_holds_up_nothing() {
+        let (gathering, mut turns) = new();
+        let lost = gathering.try_turn().unwrap();
+        let (first, _first) = waiting(&gathering, "first");
+        gathering.wait(first);
+        assert!(gathering.allow(2).is_none(), "the task runs");
+        let turn = turns.try_recv().unwrap();
+        // Returned late, they change nothing.
+        drop(Gathering::another(&lost));
+        drop(lost);
+        assert!(gathering.try_turn().is_none());
+        drop(gathering.next());
+        drop(turn);
+        assert!(gathering.try_turn().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_message_leaves_the_queue_and_not_a_batch() {
+        let (gathering, _turns) = new();
+        let _turn = gathering.try_turn().unwrap();
+        let (first, _first) = waiting(&gathering, "first");
+        let (second, _second) = waiting(&gathering, "second");
+        let tickets = [first.ticket, second.ticket];
+        gathering.wait(first);
+        gathering.wait(second);
+        assert!(gathering.leave(tickets[0]) && !gathering.leave(tickets[0]));
+        assert_eq!(gathering.next().len(), 1);
+        assert!(!gathering.leave(tickets[1]), "it is being stored");
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_after_the_end_or_for_a_task_that_has_ended() {
+        let (gathering, turns) = new();
+        let turn = gathering.try_turn().unwrap();
+        let (first, mut told) = waiting(&gathering, "first");
+        gathering.wait(first);
+        drop(turns);
+        drop(turn);
+        assert!(matches!(told.try_recv(), Ok(Answer::Alone(None))));
+        assert!(!gathering.is_allowed(1, Instant::now()));
+        let (second, mut told) = waiting(&gathering, "second");
+        gathering.wait(second);
+        assert!(matches!(told.try_recv(), Ok(Answer::Alone(None))));
     }
 
     #[tokio::test]
     async fn batches_are_allowed_on_one_connection_except_in_a_pause_and_after_the_end() {
-        let (gathering, now) = (new(), Instant::now());
+        let ((gathering, _turns), now) = (new(), Instant::now());
         assert!(gathering.is_allowed(1, now) && !gathering.is_allowed(2, now));
-        assert!(!gathering.allow(2), "not the first time");
+        gathering.allow(2);
         assert!(gathering.is_allowed(2, now));
         gathering.pause(now, Duration::from_secs(1));
         assert!(!gathering.is_allowed(2, now) && gathering.is_allowed(2, now + Duration::from_secs(2)));
@@ -312,13 +396,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_id_is_seen_once_it_is_written() {
-        let gathering = new();
-        let id = gathering.hash("id");
-        let (mut member, _answered) = waiting("s");
-        member.id = Some(id);
+        let (gathering, _turns) = new();
+        let _turn = gathering.try_turn().unwrap();
+        let (mut member, _answered) = waiting(&gathering, "s");
+        member.id = Some(gathering.hash("id"));
         gathering.wait(member);
-        assert!(!gathering.has_seen(id));
+        assert!(!gathering.has_seen(gathering.hash("id")));
         assert_eq!(gathering.next().len(), 1);
-        assert!(gathering.has_seen(id));
+        assert!(gathering.has_seen(gathering.hash("id")));
+        gathering.saw(Some("other"));
+        assert!(gathering.has_seen(gathering.hash("other")));
     }
 }

@@ -69,6 +69,11 @@ impl Member {
         self.message.headers.get(NATS_MESSAGE_ID) == other.headers.get(NATS_MESSAGE_ID)
     }
 
+    /// Whether anyone waits for it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.answer.is_closed() || self.repeats.iter().any(|repeat| !repeat.is_closed())
+    }
+
     /// Tells everyone who waits for it.
     pub(crate) fn answer(self, answer: impl Fn() -> Answer) {
         // An error says that this caller waits no more.
@@ -106,7 +111,15 @@ mod tests {
             let message = Outgoing { subject: subject.into(), headers, payload: Bytes::new() };
             let id = id.map(|id| id.bytes().map(u64::from).sum());
             let deadline = Instant::now() + std::time::Duration::from_secs(3);
-            self.waiting.push_back(Waiting { message, bytes, id, expectation: None, deadline, answer });
+            self.waiting.push_back(Waiting {
+                ticket: 0,
+                message,
+                bytes,
+                id,
+                expectation: None,
+                deadline,
+                answer,
+            });
             self.waiting.back_mut().unwrap()
         }
 
