@@ -11,7 +11,7 @@ use crate::harness::files::{bytes, client, redis, stored};
 use crate::harness::ledger;
 use crate::harness::outbound::{Outbound, outcome, text};
 use crate::harness::timeline::{RunningTimeline, store_folder};
-use crate::harness::{Installation, RunningIngress, RunningNormalizer, Webhook, eventually};
+use crate::harness::{Installation, RunningIngress, RunningNormalizer, TIMEOUT, Webhook, eventually, within};
 
 pub(super) const ERASED: &str = "4915112345678";
 pub(super) const OTHER: &str = "4915187654321";
@@ -92,7 +92,8 @@ impl Stage {
     }
 
     async fn done(&self, id: &str) -> Value {
-        eventually("it is erased", || async {
+        // It waits for the normalizer, the timeline and the owner of the lane, each with its own interval.
+        within(3 * TIMEOUT, "it is erased", || async {
             let state = self.state(id).await;
             (state["step"] == "done").then_some(state)
         })
