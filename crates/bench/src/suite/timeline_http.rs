@@ -88,7 +88,9 @@ impl Service {
         let request = self.client.post(format!("{}/v1/searches", self.url));
         let since = jiff::Timestamp::now() - jiff::Span::new().hours(31 * 24);
         let body = json!({ "number": number, "since": since.to_string() }).to_string();
-        let request = request.header("content-type", "application/json").body(body);
+        // As a program that is no page of another origin.
+        let request = request.header("sec-fetch-site", "none").header("content-type", "application/json");
+        let request = request.body(body);
         let answer = request.send().await?.error_for_status()?;
         let search: Value = serde_json::from_slice(&answer.bytes().await?)?;
         let id = search["id"].as_str().context("a search has an id")?;
