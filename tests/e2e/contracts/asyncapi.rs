@@ -18,8 +18,7 @@ use proto::v1::{
 use serde_json::{Value, json};
 
 use super::{Document, entries, texts};
-use crate::harness::outbound::store_dead_letter;
-use crate::harness::outbound::{Outbound, TENANT, UPLOAD_TOKEN, text};
+use crate::harness::outbound::{Outbound, TENANT, UPLOAD_TOKEN, store_dead_letter, text};
 use crate::harness::{Installation, RunningIngress, TIMEOUT, Webhook, eventually, run_cli};
 
 const CHANNEL: &str = "channel-0";
@@ -418,11 +417,10 @@ async fn post(ingress: &RunningIngress, route: &str, body: &str) {
 /// Replays webhooks and dead letters.
 async fn replay_all(installation: &Installation) {
     let publish = ["--publish", "--yes", "--by", "Ann", "--note", "ticket 17"];
-    let replay =
-        run_cli(installation, &[&["replay", "webhooks", "--since", "1h"], &publish[..]].concat()).await;
-    assert!(replay.status.success(), "{replay:?}");
-    let replay = run_cli(installation, &[&["deadletter", "replay", "--all"], &publish[..]].concat()).await;
-    assert!(replay.status.success(), "{replay:?}");
+    for what in [&["replay", "webhooks", "--since", "1h"][..], &["deadletter", "replay", "--all"][..]] {
+        let replay = run_cli(installation, &[what, &publish[..]].concat()).await;
+        assert!(replay.status.success(), "{replay:?}");
+    }
 }
 
 /// Runs everything until each kind of message has been published, and returns all messages of the streams.
