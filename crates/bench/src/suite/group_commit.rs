@@ -17,10 +17,12 @@ use crate::suite::ingress::{start_ours_with, turns};
 use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, SenderSetup};
 use crate::suite::{Effort, purge};
 
+/// Room for all connections of the load, which come from one address: ingress gives a tenth of its connections to each.
+const CONNECTIONS: (&str, &str) = ("IMCHANNEL_CONNECTIONS_MAX", "8192");
 /// Turns batches on.
-const ON: [(&str, &str); 1] = [("IMCHANNEL_GROUP_COMMIT", "on")];
+const ON: [(&str, &str); 2] = [("IMCHANNEL_GROUP_COMMIT", "on"), CONNECTIONS];
 /// Turns batches off.
-const OFF: [(&str, &str); 1] = [("IMCHANNEL_GROUP_COMMIT", "off")];
+const OFF: [(&str, &str); 2] = [("IMCHANNEL_GROUP_COMMIT", "off"), CONNECTIONS];
 /// Webhooks a second of a small installation.
 const SMALL_RATE_PER_S: f64 = 300.0;
 /// Connections of the load at that rate.
@@ -128,7 +130,7 @@ async fn sends_once(stage: &SenderSetup, run: &str, variables: &[(&str, &str)]) 
 /// Ingress on three servers, where it uses no batches.
 async fn three_servers(effort: Effort) -> anyhow::Result<Vec<Row>> {
     let place = Environment::start_three_synced(effort.layout).await?;
-    let (ours, target) = start_ours_with(&place, &[]).await?;
+    let (ours, target) = start_ours_with(&place, &[CONNECTIONS]).await?;
     let mut rows = Vec::new();
     for load in LOADS {
         let mut outcomes = Vec::new();
