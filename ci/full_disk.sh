@@ -35,16 +35,14 @@ check() {
   ok "a full disk under $form nats-server $version"
 }
 
-# The system's own, and those of newer Debians. Two versions of one package share a folder, so each is kept aside.
+# The system's own, and those of newer Debians.
 servers=()
 if has nats-server; then servers+=("$(path_of nats-server)"); else not_checked "a full disk under this machine's nats-server: there is none"; fi
 for suite in trixie sid; do
-  kept="$work/nats-server-$suite"
   if folder=$(debian_newer "$suite" nats-server); then
     found="$folder/usr/sbin/nats-server"
     [ -x "$found" ] || found="$folder/usr/bin/nats-server"
-    cp -f "$found" "$kept"
-    servers+=("$kept")
+    servers+=("$found")
   else
     not_checked "a full disk under the nats-server of Debian $suite: it could not be fetched"
   fi

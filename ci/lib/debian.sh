@@ -9,17 +9,18 @@
 # These run on Debian 12. A program that needs a newer C library does not run.
 # shellcheck shell=bash
 
-# debian_newer SUITE PACKAGE: unpacks SUITE's version of PACKAGE into target/check/debian/PACKAGE and prints that folder.
-# SUITE is a name such as trixie or sid. An unpacked package is kept; remove the folder to fetch it again.
+# debian_newer SUITE PACKAGE: unpacks SUITE's version of PACKAGE into target/check/debian/SUITE/PACKAGE and prints that folder.
+# SUITE is a name such as trixie or sid. An unpacked package is kept; remove the folder to fetch it again. A check may use a program
+# while another check fetches the same package of another suite.
 # If it cannot, it prints why on standard error and returns 1: the caller then prints what it did NOT CHECK.
 debian_newer() {
-  local suite=$1 package=$2 home="$CHECKS/debian"
+  local suite=$1 package=$2 home="$CHECKS/debian/$1"
   local folder="$home/$package" log="$home/$package.log"
   mkdir -p "$home"
   (
     # Two checks may need the same package at the same time.
     if command -v flock >/dev/null; then flock 9; fi
-    if [ "$(cat "$folder/.suite" 2>/dev/null)" = "$suite" ]; then exit 0; fi
+    if [ -d "$folder" ]; then exit 0; fi
     if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
       printf 'debian_newer: this is not a Debian system (no apt-get)\n' >&2
       exit 1
@@ -37,7 +38,7 @@ debian_newer() {
 # and the other libraries of SUITE, for a program that needs newer ones than the machine has.
 debian_program() {
   local suite=$1 package=$2 path=$3 script libraries='' folder loader=''
-  script="$CHECKS/debian/$2.run"
+  script="$CHECKS/debian/$suite/$2.run"
   for package in "$2" libc6 "${@:4}"; do
     folder=$(debian_newer "$suite" "$package") || return 1
     libraries+="${libraries:+:}$(find "$folder" -type d -path '*/lib/*-linux-gnu*' -prune -printf '%p:' | sed 's/:$//')"
@@ -45,7 +46,7 @@ debian_program() {
   done
   [ -n "$loader" ] || { printf 'debian_program: no loader in libc6\n' >&2; return 1; }
   printf '#!/bin/sh\nexec %s --library-path %s --argv0 %s %s "$@"\n' \
-    "$loader" "$libraries" "$(basename "$path")" "$CHECKS/debian/$2/$path" >"$script"
+    "$loader" "$libraries" "$(basename "$path")" "$CHECKS/debian/$suite/$2/$path" >"$script"
   chmod +x "$script"
   printf '%s\n' "$script"
 }
@@ -57,7 +58,7 @@ debian_fetch() {
   mirror=$(debian_mirror) || { echo "debian: the apt sources of this machine name no Debian mirror"; return 1; }
   keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   [ -r "$keyring" ] || { echo "debian: no $keyring (package debian-archive-keyring)"; return 1; }
-  root="$home/.apt/$suite"
+  root="$home/.apt"
   mkdir -p "$root/lists/partial" "$root/cache/archives/partial" "$root/parts"
   : >"$root/status"
   printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" >"$root/sources.list"
@@ -87,10 +88,11 @@ CONF
     touch "$root/updated"
   fi
   (cd "$root" && rm -f ./*.deb && apt-get -c "$root/apt.conf" -q download "$package") || return 1
-  rm -rf "${home:?}/$package"
-  dpkg-deb -x "$root"/*.deb "$home/$package" || return 1
+  # The folder has its name only when it is complete.
+  rm -rf "${home:?}/$package.part"
+  dpkg-deb -x "$root"/*.deb "$home/$package.part" || return 1
   rm -f "$root"/*.deb
-  printf '%s\n' "$suite" >"$home/$package/.suite"
+  mv "$home/$package.part" "$home/$package"
 }
 
 # The mirror that this machine's apt uses for Debian. Before the first `apt-get update` apt does not have the
