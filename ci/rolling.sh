@@ -2,6 +2,8 @@
 # Rolling restarts under load behind haproxy, with deploy/haproxy/haproxy.cfg: first with the same programs, then an upgrade from the
 # previous version and back, in the order of docs/operations.md. No attempt may fail, no replica
 # may be unready, and no message may be lost or duplicated. Then senders of both versions share a ledger, and die at the worst moments.
+#   ci/rolling.sh            checks
+#   ci/rolling.sh --build    only builds the programs of the previous version, while other checks wait
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ci/lib/checks.sh
@@ -29,10 +31,17 @@ build_previous() {
   rm -rf "$previous/source" "$previous/target"
 }
 
+has_previous() { [ -x "$previous/imchannel" ]; }
+is_in_clone() { git cat-file -e "$PREVIOUS^{commit}" 2>/dev/null; }
+
+if [ "${1:-}" = --build ]; then
+  if ! has_previous && is_in_clone; then build_previous; fi
+  exit 0
+fi
 need haproxy haproxy || fail "this check needs haproxy"
 version=$("$(path_of haproxy)" -v | sed -n '1s/.*version \([^ ]*\).*/\1/p')
-if [ -x "$previous/imchannel" ] || git cat-file -e "$PREVIOUS^{commit}" 2>/dev/null; then
-  [ -x "$previous/imchannel" ] || build_previous
+if has_previous || is_in_clone; then
+  has_previous || build_previous
   IMCHANNEL_TEST_PREVIOUS_PROGRAMS=$previous cargo test --quiet --locked -p e2e --test rolling -- --test-threads 1 >&2 ||
     fail "a rolling restart under load"
   ok "rolling restarts behind haproxy $version: no failed attempt, nothing lost or duplicated"

@@ -59,6 +59,9 @@ def run(block, place):
             command, cwd=place.folder, env=place.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True)
         output, _ = process.communicate(timeout=place.limit_s)
+    except SystemExit:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
@@ -141,6 +144,8 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the scratch folders, with the logs")
     options = parser.parse_args()
     options.programs = (options.programs or options.root / "target/debug").resolve()
+    # `./dev test` ends it when another check has failed: its servers end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     found, faults = documents.load(options.root)
     for fault in faults:
