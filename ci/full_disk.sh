@@ -48,17 +48,17 @@ for suite in trixie sid; do
   fi
 done
 
-# All single servers at once, and the slowest three beside them, since most of the time is waiting.
+# Most of the time is waiting: all single servers run at the same time with the slowest three beside them, and then the other threes.
 running=()
-for server in ${servers[@]+"${servers[@]}"}; do
-  check "$server" one &
-  running+=($!)
-done
-for server in ${servers[@]+"${servers[@]:0:1}"}; do
-  check "$server" three &
-  running+=($!)
-done
-status=0
-for one in ${running[@]+"${running[@]}"}; do wait "$one" || status=1; done
-[ "$status" = 0 ] || exit "$status"
-for server in ${servers[@]+"${servers[@]:1}"}; do check "$server" three; done
+begin() { check "$@" & running+=($!); }
+finish() {
+  local status=0 one
+  for one in ${running[@]+"${running[@]}"}; do wait "$one" || status=1; done
+  running=()
+  [ "$status" = 0 ] || exit "$status"
+}
+for server in ${servers[@]+"${servers[@]}"}; do begin "$server" one; done
+for server in ${servers[@]+"${servers[@]:0:1}"}; do begin "$server" three; done
+finish
+for server in ${servers[@]+"${servers[@]:1}"}; do begin "$server" three; done
+finish

@@ -19,6 +19,11 @@ PARTS = sorted(path.stem for path in (ROOT / "ci").glob("*.sh") if path.stem != 
 PRESENT = ["nats-server", "redis-server", "postgres", "chromium", "chromedriver", "strace", "prometheus", "faketime", "haproxy", "openssl",
            "debootstrap", "ip", "cc", "rustup"]
 
+# The two processes with all tests: what one skips is what the other runs.
+TESTS = "cargo test --workspace --locked --lib --bins --tests --"
+NAMES = ["sender::", "ingress::", "simulator::"]
+EXCLUDING, OTHERS = " ".join([TESTS, *NAMES]), " ".join([TESTS, *(f"--skip {name}" for name in NAMES)])
+
 
 class Copy:
     """A folder with `dev`, `.ci/run` and a script in place of each check, each program and each Python file."""
@@ -75,11 +80,11 @@ class Schedule(unittest.TestCase):
         for wanted in ["cargo fmt --all --check", "cargo clippy --workspace --all-targets --locked -- -D warnings",
                        "cargo clippy -p e2e --test rolling --locked -- -D warnings", "cargo test --workspace --locked --doc",
                        "cargo doc --workspace --no-deps --document-private-items --quiet --locked",
-                       "cargo test --workspace --locked --lib --bins --tests --", "python3 -B tests/documents/run.py", "ci/rolling.sh --build"]:
+                       EXCLUDING, OTHERS, "python3 -B tests/documents/run.py", "ci/rolling.sh --build"]:
             self.assertEqual(calls.count(wanted), 1, (wanted, calls))
         # Nothing is measured beside the replacements, and the tests run when the documents' commands are over.
         self.assertEqual(calls[-1], "ci/rolling.sh")
-        self.assertLess(calls.index("python3 -B tests/documents/run.py"), calls.index("cargo test --workspace --locked --lib --bins --tests --"))
+        self.assertLess(calls.index("python3 -B tests/documents/run.py"), min(calls.index(EXCLUDING), calls.index(OTHERS)))
         for part in PARTS:
             self.assertRegex(said, rf"(?m)^   {part}: \d+ s$")
 
@@ -109,7 +114,28 @@ class Schedule(unittest.TestCase):
         code, said = copy.run("./dev", "test")
         self.assertNotEqual(code, 0, said)
         self.assertIn("the fault of a document", said)
-        self.assertNotIn("cargo test --workspace --locked --lib --bins --tests --", copy.calls())
+        self.assertNotIn(OTHERS, copy.calls())
+
+    def test_tests_that_fail_in_either_process_fail_the_tests(self):
+        for wanted in [EXCLUDING, OTHERS]:
+            copy = Copy(self)
+            copy.script("bin/cargo", f"[ \"cargo $*\" != \"{wanted}\" ] || {{ echo the fault of a test; exit 1; }}")
+            code, said = copy.run("./dev", "test")
+            self.assertNotEqual(code, 0, said)
+            self.assertIn("the fault of a test", said)
+
+    def test_the_usage_is_the_comment_and_no_code(self):
+        copy = Copy(self)
+        code, said = copy.run("./dev")
+        self.assertEqual(code, 2)
+        self.assertTrue(all(line.startswith("#") for line in said.splitlines()), said)
+        self.assertIn("./dev chaos", said)
+
+    def test_named_tests_run_in_one_process(self):
+        copy = Copy(self)
+        code, said = copy.run("./dev", "test", "a_name")
+        self.assertEqual(code, 0, said)
+        self.assertEqual([call for call in copy.calls() if " --tests -- " in call], [f"{TESTS} a_name"])
 
     def test_what_has_begun_ends_when_another_check_fails(self):
         copy = Copy(self)
