@@ -1,5 +1,6 @@
-//! Group commit: ingress and sender on one server that syncs every message, with batches and without, and on three such servers, which
-//! sync together what comes at the same time.
+//! Group commit: ingress and sender on one server that syncs every message, with batches and without; ingress on one with the default
+//! sync, where batches have nothing to win; and on three servers that sync every message, which sync together what comes at the same
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +28,8 @@ const OFF: [(&str, &str); 2] = [("IMCHANNEL_GROUP_COMMIT", "off"), CONNECTIONS];
 const SMALL_RATE_PER_S: f64 = 300.0;
 /// Connections of the load at that rate.
 const SMALL_CONNECTIONS: usize = 64;
-/// Commands of each channel.
-const COMMANDS_EACH: usize = 500;
+/// Commands of each channel: enough that most of the time the limits of the writes in flight have grown to what the server takes.
+const COMMANDS_EACH: usize = 1_500;
 /// Time after the start of a program in which it has looked at its streams.
 const LOOKED_AFTER: Duration = Duration::from_secs(2);
 
@@ -51,6 +52,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Measured>> 
         return Ok(None);
     }
     let mut rows = one_server(effort).await?;
+    rows.extend(default_sync(effort).await?);
     rows.extend(sends(effort).await?);
     rows.extend(three_servers(effort).await?);
     Ok(Some(Measured { rows, ..Measured::default() }))
@@ -95,6 +97,27 @@ async fn one_server(effort: Effort) -> anyhow::Result<Vec<Row>> {
     rows.extend(row.map(|row| row.with_aim(Aim::AtMost(1.0)).with_width_max(WIDTH_MAX_LATENCY)));
     ended(off, on).await;
     Ok(rows)
+}
+
+/// Ingress on a server that syncs every two minutes. Batches should cost nothing there.
+async fn default_sync(effort: Effort) -> anyhow::Result<Vec<Row>> {
+    let place = Environment::start(effort.layout).await?;
+    let (off, off_target) = start_ours_with(&place, &OFF).await?;
+    let (on, on_target) = start_ours_with(&place, &ON).await?;
+    tokio::time::sleep(LOOKED_AFTER).await;
+    let mut pairs = Vec::new();
+    for round in 0..effort.rounds {
+        let pair = turns(round, &off_target, &on_target, async |target: &Target| {
+            closed(&place, target, SMALL_CONNECTIONS, effort).await
+        });
+        pairs.push(said("default sync, 64", pair.await?));
+    }
+    let name = "webhooks/s, 64 connections, default sync";
+    let rate =
+        Row::against("webhooks-default", name, rates(&pairs)).map(|row| row.with_width_max(WIDTH_MAX_RATE));
+    let p99 = Row::against("p99-default", "99th percentile of that, ms, default sync", p99s(&pairs));
+    ended(off, on).await;
+    Ok(rate.into_iter().chain(p99).collect())
 }
 
 /// A sender over many channels with batches against one without, in turns.
