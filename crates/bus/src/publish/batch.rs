@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::client::publish_contexts::PublishContexts;
 use crate::publish::error::{PublishError, server_code};
 use crate::schema::stream_id::StreamId;
+use crate::state::gathering::gain::Way;
 use crate::state::gathering::select::Member;
 use crate::state::gathering::{Answer, BATCH_MESSAGES_MIN, Gathering, Outgoing, Turn};
 use crate::state::group_commit_metrics::{BatchMetrics, BatchOutcome};
@@ -104,11 +105,17 @@ pub(super) struct BatchWriter {
     pub(super) fill: Arc<StreamFill>,
     pub(super) metrics: BatchMetrics,
     pub(super) stream: StreamId,
+    /// Whether messages go one by one where that is quicker.
+    pub(super) chooses: bool,
 }
 
 impl BatchWriter {
     /// Stores the messages of a turn and tells those who wait.
-    pub(super) async fn store(&self, gathering: &Gathering, turn: &Turn, members: Vec<Member>) {
+    pub(super) async fn store(&self, gathering: &Gathering, turn: &Turn, mut members: Vec<Member>) {
+        members.retain(Member::is_awaited);
+        if self.chooses && gathering.way(members.len(), Instant::now()) != Way::Batch {
+            return one_by_one(turn, members);
+        }
         let (mut parts, mut refusals) = (vec![members], 0);
         while let Some(mut members) = parts.pop() {
             members.retain(Member::is_awaited);
@@ -117,11 +124,13 @@ impl BatchWriter {
                 one_by_one(turn, members);
                 continue;
             }
-            let connection = self.sequences.connection();
+            let (connection, began) = (self.sequences.connection(), Instant::now());
             let result = self.commit(&mut members, limit).await;
             self.metrics.count(self.stream.name(), result.outcome(), members.len());
             match result {
                 BatchResult::Stored(last) => {
+                    let now = Instant::now();
+                    gathering.batch_took(now.saturating_duration_since(began), now);
                     let first = last + 1 - members.len() as u64;
                     for (member, sequence) in members.into_iter().zip(first..) {
                         member.answer(|| Answer::Stored(sequence));

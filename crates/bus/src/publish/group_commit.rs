@@ -127,10 +127,11 @@ impl Bus {
     pub(crate) async fn note_batches(&self, stream: StreamId, info: &Info, connection: u64) {
         self.batch_metrics.show(stream.name());
         let gathering = &self.gatherings[stream as usize];
-        let is_possible = self.group_commit == GroupCommit::WherePossible && self.has_gain(info).await;
+        let is_possible = self.group_commit != GroupCommit::Off && self.has_gain(info).await;
+        let chooses = self.group_commit == GroupCommit::WhereQuicker;
         if stream.bucket_name().is_none() {
             // Fewer in flight could never be a batch.
-            let least = if is_possible { 2 * BATCH_MESSAGES_MIN + 1 } else { 0 };
+            let least = if is_possible && !chooses { 2 * BATCH_MESSAGES_MIN + 1 } else { 0 };
             self.in_flight(stream).set_least(least);
         }
         if !is_possible {
@@ -146,6 +147,7 @@ impl Bus {
                 fill: Arc::clone(&self.fill),
                 metrics: self.batch_metrics.clone(),
                 stream,
+                chooses,
             };
             tokio::spawn(store_what_waits(turns, Arc::downgrade(gathering), writer));
         }

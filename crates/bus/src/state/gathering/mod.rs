@@ -6,8 +6,12 @@
 //! [`crate::publish::group_commit`]. A turn counts on the connection on which it was taken: what an earlier one has written is answered no
 //! more.
 //!
-//! Taking and returning a turn takes no lock. Waiting takes one, to join the queue.
+//! Which way is quicker, [`gain`] says, from the times that both took.
+//!
+//! Taking and returning a turn takes no lock, except for the last turn of many messages, whose time is measured. Waiting takes one, to
+//! join the queue.
 
+pub(crate) mod gain;
 pub(crate) mod seen_ids;
 pub(crate) mod select;
 
@@ -22,6 +26,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::state::gathering::gain::{Gain, Way};
 use crate::state::gathering::seen_ids::SeenIds;
 use crate::state::gathering::select::Member;
 
@@ -31,6 +36,8 @@ pub(crate) const BATCH_MESSAGES_MAX: usize = 256;
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Fewest messages of a batch: a batch of fewer takes longer than the same messages one by one (BENCHMARKS.md).
 pub(crate) const BATCH_MESSAGES_MIN: usize = 16;
+/// Time for which messages do not wait for others because a batch is not quicker.
+const PAUSE_NO_GAIN: Duration = Duration::from_secs(10);
 /// Bytes of a message above which it never waits.
 pub(crate) const MEMBER_BYTES_MAX: usize = 64 * 1024;
 /// No connection: batches are not allowed.
@@ -91,6 +98,18 @@ pub(crate) struct Gathering {
     is_ended: AtomicBool,
     seen: OnceLock<SeenIds>,
     hasher: RandomState,
+    gain: Mutex<Gain>,
+    /// Whether `together` has messages, readable without its lock.
+    is_measured: AtomicBool,
+    /// Messages that are being stored one by one, until the last turn is returned.
+    together: Mutex<Option<Together>>,
+}
+
+/// Messages that were written one by one at the same time.
+#[derive(Debug, Clone, Copy)]
+struct Together {
+    messages: usize,
+    began: Instant,
 }
 
 /// The right to write to the stream. Dropping it returns it.
@@ -108,6 +127,7 @@ impl Drop for Turn {
         };
         let before = self.of.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         if before.is_ok_and(|before| parts(before).1 == 1) {
+            self.of.measured();
             self.of.pass_on();
         }
     }
@@ -137,6 +157,9 @@ impl Gathering {
             is_ended: AtomicBool::new(false),
             seen: OnceLock::new(),
             hasher: RandomState::new(),
+            gain: Mutex::default(),
+            is_measured: AtomicBool::new(false),
+            together: Mutex::default(),
         }
     }
 
@@ -149,6 +172,8 @@ impl Gathering {
                 let is_new = parts(turns).0 != connection as u32;
                 is_new.then(|| whole(connection as u32, 0))
             };
+            // What was written on the last connection took as long as the connection was away.
+            self.is_measured.store(false, Ordering::SeqCst);
             let _ = self.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, reset);
             self.pass_on();
         }
@@ -178,6 +203,44 @@ impl Gathering {
     pub(crate) fn pause(&self, now: Instant, pause: Duration) {
         let until = now.saturating_duration_since(self.start) + pause;
         self.paused_until_ms.store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The way for messages of a turn, from now on measured if they go one by one. If batches are not quicker, there are none for a while.
+    pub(crate) fn way(&self, messages: usize, now: Instant) -> Way {
+        let way = self.gain().way(messages, now);
+        if way == Way::NoGain {
+            self.pause(now, PAUSE_NO_GAIN);
+        }
+        if way != Way::Batch {
+            *self.together() = Some(Together { messages, began: now });
+            self.is_measured.store(true, Ordering::SeqCst);
+        }
+        way
+    }
+
+    /// Records the time that a batch took.
+    pub(crate) fn batch_took(&self, time: Duration, now: Instant) {
+        self.gain().batch_took(time, now);
+    }
+
+    /// Records the time of messages that went one by one, when the last turn is returned.
+    fn measured(&self) {
+        if !self.is_measured.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        let together = self.together().take();
+        if let Some(Together { messages, began }) = together {
+            let now = Instant::now();
+            self.gain().singles_took(messages, now.saturating_duration_since(began), now);
+        }
+    }
+
+    fn gain(&self) -> MutexGuard<'_, Gain> {
+        self.gain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn together(&self) -> MutexGuard<'_, Option<Together>> {
+        self.together.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether messages may gather on a connection.
@@ -362,6 +425,22 @@ mod tests {
         assert!(gathering.leave(tickets[0]) && !gathering.leave(tickets[0]));
         assert_eq!(gathering.next().len(), 1);
         assert!(!gathering.leave(tickets[1]), "it is being stored");
+    }
+
+    #[tokio::test]
+    async fn messages_that_go_one_by_one_are_measured_until_the_last_turn_is_returned() {
+        let ((gathering, _turns), now) = (new(), Instant::now());
+        let turn = gathering.try_turn().unwrap();
+        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::Singles, "the first are measured");
+        let another = Gathering::another(&turn);
+        drop(turn);
+        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::Singles, "one is in flight");
+        drop(another);
+        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::Batch);
+        gathering.batch_took(Duration::from_secs(60), now);
+        assert!(gathering.is_allowed(1, now));
+        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::NoGain);
+        assert!(!gathering.is_allowed(1, now) && gathering.is_allowed(1, now + PAUSE_NO_GAIN));
     }
 
     #[tokio::test]
