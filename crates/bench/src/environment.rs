@@ -18,6 +18,7 @@ use crate::baseline;
 use crate::bench_channel::{CHANNEL, PASSWORD};
 use crate::body::Bodies;
 use crate::client::{Connection, Target};
+use crate::cpu_time;
 use crate::cpus::Layout;
 
 /// Credential key of the measured programs.
@@ -195,6 +196,11 @@ impl Program {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+    }
+
+    /// Returns the CPU time that it has used.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.child.id().map_or(Duration::ZERO, cpu_time::of_process)
     }
 
     /// Fails if it has exited.

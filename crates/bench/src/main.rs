@@ -12,6 +12,7 @@ mod client;
 mod baseline;
 mod load;
 mod cpus;
+mod cpu_time;
 mod environment;
 mod output;
 mod pair;

@@ -113,6 +113,11 @@ impl NatsServer {
         self.port
     }
 
+    /// Id of its process; 0 once it has exited.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
     /// Stops the server gracefully.
     pub async fn stop(&mut self) {
         program::terminate(&mut self.child).await;
