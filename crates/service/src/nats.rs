@@ -29,7 +29,7 @@ pub static NATS_CA_FILE: Setting = Setting::new(
 /// Whether messages are stored in batches.
 pub static GROUP_COMMIT: Setting = Setting::new(
     "group-commit",
-    "auto",
+    GroupCommit::DEFAULT.name(),
     "auto: messages that come while others are being stored are stored as one batch, where the NATS servers sync a batch once (2.15) and it is quicker; on: also where it is not quicker; off: every message alone",
 );
 /// Interval of the checks for processed messages that can be purged; only for services that purge
@@ -67,15 +67,11 @@ impl NatsSettings {
 }
 
 fn read_group_commit(reader: &mut ConfigReader) -> Option<GroupCommit> {
-    match reader.text(&GROUP_COMMIT)?.as_str() {
-        "auto" => Some(GroupCommit::WhereQuicker),
-        "on" => Some(GroupCommit::WherePossible),
-        "off" => Some(GroupCommit::Off),
-        _ => {
-            reader.error(&GROUP_COMMIT, "must be auto, on or off");
-            None
-        }
+    let choice = GroupCommit::parse(&reader.text(&GROUP_COMMIT)?);
+    if choice.is_none() {
+        reader.error(&GROUP_COMMIT, "must be auto, on or off");
     }
+    choice
 }
 
 /// Reads the seed of a NATS user from the file that a setting names; `Some(None)` if it names none. If it is invalid, adds the error

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bsp::SettingsContext;
 use bus::read::{self, StartAt};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, StreamSettings, WEBHOOKS};
-use bus::{Bus, BusOptions, Delivery, provision};
+use bus::{Bus, Delivery, provision};
 use channel::CredentialKey;
 use prometheus_client::registry::Registry;
 use prost::Message;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::eventually;
+use super::{bus_options, eventually};
 
 /// Credential key of every test.
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -71,7 +71,7 @@ impl Installation {
         let folder = TempDir::new().unwrap();
         let options = NatsOptions::open(folder.path().join("nats"));
         let nats = NatsServer::start(options).await.unwrap();
-        let bus = Bus::connect_now(&BusOptions::new("test", nats.url())).await.unwrap();
+        let bus = Bus::connect_now(&bus_options("test", nats.url())).await.unwrap();
         Self { nats, bus, folder }
     }
 
@@ -84,7 +84,7 @@ impl Installation {
         std::fs::write(&config, text).unwrap();
         let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
         let nats = NatsServer::start(options).await.unwrap();
-        let bus = Bus::connect_now(&BusOptions::new("test", nats.url())).await.unwrap();
+        let bus = Bus::connect_now(&bus_options("test", nats.url())).await.unwrap();
         Self { nats, bus, folder }
     }
 
@@ -126,7 +126,7 @@ impl Installation {
         let settings = ingress::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         // A separate connection, like a process has.
-        let bus = Bus::connect(&BusOptions::new("ingress", nats_url)).await.unwrap();
+        let bus = Bus::connect(&bus_options("ingress", nats_url)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, CancellationToken::new()) };
@@ -155,7 +155,7 @@ impl Installation {
         let mut reader = ConfigReader::from_values(settings.iter().copied());
         let settings = normalizer::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus = Bus::connect(&BusOptions::new("normalizer", nats_url)).await.unwrap();
+        let bus = Bus::connect(&bus_options("normalizer", nats_url)).await.unwrap();
         let stop = CancellationToken::new();
         let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, stop.clone()) };
         let mut registry = Registry::default();

@@ -17,6 +17,9 @@
 //! | [`balancer`] | a load balancer that closes connections |
 //! | [`Program::start`], [`run_cli`] | a program of the workspace as a process; `imchannel` with arguments, to its end |
 //!
+//! `IMCHANNEL_GROUP_COMMIT=on` lets every service and program of a run store messages in batches, where the nats-server syncs a batch
+//! once ([`bus_options`]).
+//!
 //! A test posts or publishes something, waits until its effect can be seen, and compares:
 //!
 //! ```text
@@ -45,6 +48,7 @@ pub(crate) mod balancer;
 pub(crate) mod browser;
 pub(crate) mod cluster;
 pub(crate) mod files;
+mod group_commit;
 mod installation;
 pub(crate) mod ledger;
 pub(crate) mod outbound;
@@ -64,6 +68,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use group_commit::bus_options;
 pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress, RunningNormalizer};
 pub(crate) use program::{Program, binary, run_cli, run_cli_reading, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};

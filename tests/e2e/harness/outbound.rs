@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use blob::{BlobStore, RedisOptions};
 use bsp::{ChannelId, SettingsContext};
 use bus::streams::{EVENTS, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Origin, Priority, Subject, headers, provision};
+use bus::{Bus, Headers, Origin, Priority, Subject, headers, provision};
 use channel::file::ChannelSpec;
 use channel::{CredentialKey, Secrets};
 use prometheus_client::registry::Registry;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::installation::{GRACE, KEY};
-use super::{Installation, Program, TIMEOUT, eventually};
+use super::{Installation, Program, TIMEOUT, bus_options, eventually};
 
 /// The account's key, and the token of uploads.
 const API_KEY: &str = "0123456789abcdef0123456789abcdef-key";
@@ -160,7 +160,7 @@ impl Outbound {
         let mut reader = ConfigReader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = sender::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus = Bus::connect(&BusOptions::new("sender", nats_url)).await.unwrap();
+        let bus = Bus::connect(&bus_options("sender", nats_url)).await.unwrap();
         let stop = CancellationToken::new();
         let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, stop.clone()) };
         let mut registry = Registry::default();
@@ -201,7 +201,7 @@ impl Outbound {
         let mut reader = ConfigReader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = media::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus = Bus::connect(&BusOptions::new("media", self.installation.nats.url())).await.unwrap();
+        let bus = Bus::connect(&bus_options("media", self.installation.nats.url())).await.unwrap();
         let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, CancellationToken::new()) };
         let mut registry = Registry::default();
         let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();

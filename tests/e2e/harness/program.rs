@@ -9,6 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::TIMEOUT;
+use super::group_commit;
 use super::installation::{Installation, KEY};
 
 /// A program of this workspace, or of another version if the name is a path. The first call makes sure that all
@@ -44,6 +45,12 @@ fn command(name: &str, nats_url: &str) -> Command {
     command.env_clear().env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
     if !nats_url.is_empty() {
         command.env("IMCHANNEL_NATS_URL", nats_url).env("IMCHANNEL_CREDENTIAL_KEY", KEY);
+    }
+    // A program of an earlier version refuses a setting that it does not have.
+    if !name.contains('/')
+        && let Ok(value) = std::env::var(group_commit::VARIABLE)
+    {
+        command.env(group_commit::VARIABLE, value);
     }
     command
 }

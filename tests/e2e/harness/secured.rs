@@ -7,7 +7,7 @@ use servers::nats::{self, NatsOptions, NatsServer};
 use servers::{RedisOptions, RedisServer};
 use tempfile::TempDir;
 
-use super::{Program, run_cli_with};
+use super::{Program, bus_options, run_cli_with};
 
 /// The repository's own folder.
 pub(crate) fn root() -> &'static Path {
@@ -81,7 +81,7 @@ impl Secured {
 
     /// Connects as one of the users.
     pub(crate) async fn bus(&self, name: &'static str, user: &str) -> Bus {
-        let options = BusOptions { nkey: Some(self.seed(user)), ..BusOptions::new(name, self.nats.url()) };
+        let options = BusOptions { nkey: Some(self.seed(user)), ..bus_options(name, self.nats.url()) };
         Bus::connect_now(&options).await.unwrap()
     }
 

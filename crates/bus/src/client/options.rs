@@ -13,15 +13,33 @@ use crate::state::in_flight::InFlightMetrics;
 use crate::state::sequence::SequenceRegressedGauge;
 
 /// Whether messages are stored in batches ([`crate::publish`]).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupCommit {
     /// Into streams that allow atomic batches, on servers that sync a batch once, while it is quicker than single messages.
-    #[default]
     WhereQuicker,
     /// The same, also while it is not quicker.
     WherePossible,
     /// Never.
     Off,
+}
+
+impl GroupCommit {
+    /// Used unless a setting says otherwise.
+    pub const DEFAULT: Self = Self::WhereQuicker;
+
+    /// The value of the setting that chooses it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WhereQuicker => "auto",
+            Self::WherePossible => "on",
+            Self::Off => "off",
+        }
+    }
+
+    /// Reads the value of the setting: `auto`, `on` or `off`; `None` for anything else.
+    pub fn parse(value: &str) -> Option<Self> {
+        [Self::WhereQuicker, Self::WherePossible, Self::Off].into_iter().find(|choice| choice.name() == value)
+    }
 }
 
 /// Options of a connection to the bus.
@@ -62,7 +80,7 @@ impl BusOptions {
             connected: Gauge::default(),
             in_flight: InFlightMetrics::default(),
             batches: BatchMetrics::default(),
-            group_commit: GroupCommit::default(),
+            group_commit: GroupCommit::DEFAULT,
             gone_back: SequenceRegressedGauge::default(),
         }
     }
