@@ -111,17 +111,17 @@ pub(super) struct BatchWriter {
 
 impl BatchWriter {
     /// Stores the messages of a turn and tells those who wait.
-    pub(super) async fn store(&self, gathering: &Gathering, turn: &Turn, mut members: Vec<Member>) {
+    pub(super) async fn store(&self, gathering: &Gathering, mut turn: Turn, mut members: Vec<Member>) {
         members.retain(Member::is_awaited);
-        if self.chooses && gathering.way(members.len(), Instant::now()) != Way::Batch {
-            return one_by_one(turn, members);
+        if self.chooses && Gathering::way(&mut turn, members.len(), Instant::now()) != Way::Batch {
+            return one_by_one(&turn, members);
         }
         let (mut parts, mut refusals) = (vec![members], 0);
         while let Some(mut members) = parts.pop() {
             members.retain(Member::is_awaited);
             let limit = limit(&members);
             if refusals >= REFUSALS_MAX || limit < WAIT_MIN || !self.is_a_batch(gathering, &members) {
-                one_by_one(turn, members);
+                one_by_one(&turn, members);
                 continue;
             }
             let (connection, began) = (self.sequences.connection(), Instant::now());
@@ -149,7 +149,7 @@ impl BatchWriter {
                     let is_refused = result == BatchResult::NotTaken && is_same;
                     let pause = if is_refused { PAUSE_NOT_TAKEN } else { PAUSE_UNKNOWN };
                     gathering.pause(Instant::now(), pause);
-                    one_by_one(turn, members);
+                    one_by_one(&turn, members);
                 }
             }
         }

@@ -178,6 +178,6 @@ async fn store_what_waits(
     while let Some(turn) = turns.recv().await {
         let Some(gathering) = gathering.upgrade() else { return };
         let members = gathering.next();
-        writer.store(&gathering, &turn, members).await;
+        writer.store(&gathering, turn, members).await;
     }
 }

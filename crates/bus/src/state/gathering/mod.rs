@@ -8,8 +8,8 @@
 //!
 //! Which way is quicker, [`gain`] says, from the times that both took.
 //!
-//! Taking and returning a turn takes no lock, except for the last turn of many messages, whose time is measured. Waiting takes one, to
-//! join the queue.
+//! Taking and returning a turn takes no lock, except that the last of many messages whose time is measured records it. Waiting takes one,
+//! to join the queue.
 
 pub(crate) mod gain;
 pub(crate) mod seen_ids;
@@ -99,17 +99,25 @@ pub(crate) struct Gathering {
     seen: OnceLock<SeenIds>,
     hasher: RandomState,
     gain: Mutex<Gain>,
-    /// Whether `together` has messages, readable without its lock.
-    is_measured: AtomicBool,
-    /// Messages that are being stored one by one, until the last turn is returned.
-    together: Mutex<Option<Together>>,
 }
 
-/// Messages that were written one by one at the same time.
-#[derive(Debug, Clone, Copy)]
+/// Messages that are stored one by one at the same time. Dropping it, with the turn of the last one, records the time that they took.
+#[derive(Debug)]
 struct Together {
+    of: Arc<Gathering>,
+    connection: u32,
     messages: usize,
     began: Instant,
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        // What was written on an earlier connection took as long as the connection was away.
+        if self.of.allowed_on.load(Ordering::Acquire) as u32 == self.connection {
+            let now = Instant::now();
+            self.of.gain().singles_took(self.messages, now.saturating_duration_since(self.began), now);
+        }
+    }
 }
 
 /// The right to write to the stream. Dropping it returns it.
@@ -117,17 +125,20 @@ struct Together {
 pub(crate) struct Turn {
     of: Arc<Gathering>,
     connection: u32,
+    /// The messages with which this one is stored.
+    together: Option<Arc<Together>>,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        // Before the next messages get the turn: their way depends on it.
+        drop(self.together.take());
         let one_less = |turns| {
             let (connection, count) = parts(turns);
             (connection == self.connection && count > 0).then(|| whole(connection, count - 1))
         };
         let before = self.of.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         if before.is_ok_and(|before| parts(before).1 == 1) {
-            self.of.measured();
             self.of.pass_on();
         }
     }
@@ -158,8 +169,6 @@ impl Gathering {
             seen: OnceLock::new(),
             hasher: RandomState::new(),
             gain: Mutex::default(),
-            is_measured: AtomicBool::new(false),
-            together: Mutex::default(),
         }
     }
 
@@ -172,8 +181,6 @@ impl Gathering {
                 let is_new = parts(turns).0 != connection as u32;
                 is_new.then(|| whole(connection as u32, 0))
             };
-            // What was written on the last connection took as long as the connection was away.
-            self.is_measured.store(false, Ordering::SeqCst);
             let _ = self.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, reset);
             self.pass_on();
         }
@@ -205,15 +212,16 @@ impl Gathering {
         self.paused_until_ms.store(until.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// The way for messages of a turn, from now on measured if they go one by one. If batches are not quicker, there are none for a while.
-    pub(crate) fn way(&self, messages: usize, now: Instant) -> Way {
-        let way = self.gain().way(messages, now);
+    /// The way for messages of a turn. If they go one by one, their time is measured from now on until the turn and all others that are
+    /// made of it are returned. If batches are not quicker, there are none for a while.
+    pub(crate) fn way(turn: &mut Turn, messages: usize, now: Instant) -> Way {
+        let way = turn.of.gain().way(messages, now);
         if way == Way::NoGain {
-            self.pause(now, PAUSE_NO_GAIN);
+            turn.of.pause(now, PAUSE_NO_GAIN);
         }
-        if way != Way::Batch {
-            *self.together() = Some(Together { messages, began: now });
-            self.is_measured.store(true, Ordering::SeqCst);
+        if way != Way::Batch && messages >= BATCH_MESSAGES_MIN {
+            let (of, connection) = (Arc::clone(&turn.of), turn.connection);
+            turn.together = Some(Arc::new(Together { of, connection, messages, began: now }));
         }
         way
     }
@@ -223,24 +231,8 @@ impl Gathering {
         self.gain().batch_took(time, now);
     }
 
-    /// Records the time of messages that went one by one, when the last turn is returned.
-    fn measured(&self) {
-        if !self.is_measured.swap(false, Ordering::SeqCst) {
-            return;
-        }
-        let together = self.together().take();
-        if let Some(Together { messages, began }) = together {
-            let now = Instant::now();
-            self.gain().singles_took(messages, now.saturating_duration_since(began), now);
-        }
-    }
-
     fn gain(&self) -> MutexGuard<'_, Gain> {
         self.gain.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn together(&self) -> MutexGuard<'_, Option<Together>> {
-        self.together.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether messages may gather on a connection.
@@ -275,7 +267,7 @@ impl Gathering {
             (count == 0).then(|| whole(connection, 1))
         };
         let before = self.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).ok()?;
-        Some(Turn { of: Arc::clone(self), connection: parts(before).0 })
+        Some(Turn { of: Arc::clone(self), connection: parts(before).0, together: None })
     }
 
     /// One more turn beside one that is held, for a message that goes alone at the same time as others.
@@ -285,7 +277,7 @@ impl Gathering {
             (connection == held.connection).then(|| whole(connection, count + 1))
         };
         let _ = held.of.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
-        Turn { of: Arc::clone(&held.of), connection: held.connection }
+        Turn { of: Arc::clone(&held.of), connection: held.connection, together: held.together.clone() }
     }
 
     /// A number for a message that is to wait.
@@ -430,17 +422,30 @@ mod tests {
     #[tokio::test]
     async fn messages_that_go_one_by_one_are_measured_until_the_last_turn_is_returned() {
         let ((gathering, _turns), now) = (new(), Instant::now());
-        let turn = gathering.try_turn().unwrap();
-        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::Singles, "the first are measured");
+        let way = |turn: &mut Turn| Gathering::way(turn, BATCH_MESSAGES_MIN, now);
+        let mut turn = gathering.try_turn().unwrap();
+        assert_eq!(way(&mut turn), Way::Singles, "the first are measured");
         let another = Gathering::another(&turn);
         drop(turn);
-        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::Singles, "one is in flight");
+        let mut second = Gathering::another(&another);
+        assert_eq!(way(&mut second), Way::Singles, "one is in flight");
         drop(another);
-        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::Batch);
+        assert_eq!(way(&mut second), Way::Batch);
         gathering.batch_took(Duration::from_secs(60), now);
         assert!(gathering.is_allowed(1, now));
-        assert_eq!(gathering.way(BATCH_MESSAGES_MIN, now), Way::NoGain);
+        assert_eq!(way(&mut second), Way::NoGain);
         assert!(!gathering.is_allowed(1, now) && gathering.is_allowed(1, now + PAUSE_NO_GAIN));
+    }
+
+    #[tokio::test]
+    async fn the_time_of_messages_on_an_earlier_connection_does_not_count() {
+        let ((gathering, _turns), now) = (new(), Instant::now());
+        let mut turn = gathering.try_turn().unwrap();
+        Gathering::way(&mut turn, BATCH_MESSAGES_MIN, now);
+        gathering.allow(2);
+        drop(turn);
+        let mut turn = gathering.try_turn().unwrap();
+        assert_eq!(Gathering::way(&mut turn, BATCH_MESSAGES_MIN, now), Way::Singles, "still not measured");
     }
 
     #[tokio::test]
