@@ -68,10 +68,12 @@ fn parse(text: &str, place: &str) -> anyhow::Result<[u8; SECRET_BYTES]> {
 
 fn read_or_create(folder: &Path) -> anyhow::Result<[u8; SECRET_BYTES]> {
     let place = folder.join(KEY_FILE).display().to_string();
+    // The check value first: a process that starts at the same time may create both files meanwhile, the secret before it.
+    let was_used = read(folder, CHECK_FILE)?.is_some();
     if let Some(text) = read(folder, KEY_FILE)? {
         return parse(&text, &place);
     }
-    if read(folder, CHECK_FILE)?.is_some() {
+    if was_used {
         bail!(
             "{place} is missing, and the rows in its folder are found only with it; put it back, or move the folder aside to begin a new store"
         );
