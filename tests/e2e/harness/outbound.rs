@@ -160,10 +160,12 @@ impl Outbound {
         let mut reader = ConfigReader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = sender::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus = Bus::connect(&bus_options("sender", nats_url)).await.unwrap();
+        let mut registry = Registry::default();
+        let options = bus_options("sender", nats_url);
+        options.register(&mut registry);
+        let bus = Bus::connect(&options).await.unwrap();
         let stop = CancellationToken::new();
         let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, stop.clone()) };
-        let mut registry = Registry::default();
         let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
         let running = sender::run(settings, context.clone(), blobs, &mut registry);
         let task = tokio::spawn(async move { running.await.unwrap() });
