@@ -148,7 +148,11 @@ impl BatchWriter {
                     let is_same = self.sequences.connection() == connection;
                     let is_refused = result == BatchResult::NotTaken && is_same;
                     let pause = if is_refused { PAUSE_NOT_TAKEN } else { PAUSE_UNKNOWN };
-                    gathering.pause(Instant::now(), pause);
+                    let now = Instant::now();
+                    if result == BatchResult::Unknown && is_same {
+                        gathering.batch_was_late(now.saturating_duration_since(began), now);
+                    }
+                    gathering.pause(now, pause);
                     one_by_one(&turn, members);
                 }
             }

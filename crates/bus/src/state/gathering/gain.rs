@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::state::gathering::BATCH_MESSAGES_MIN;
+use crate::state::gathering::{BATCH_MESSAGES_MAX, BATCH_MESSAGES_MIN};
 
 /// Time for which a measurement counts. Then the way is tried again.
 const MEASUREMENT_TTL: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ pub(crate) enum Way {
 pub(crate) struct Gain {
     /// Time of one message of many that were stored one by one.
     single: Option<Measured>,
-    /// Time of one batch. Its size makes little difference (BENCHMARKS.md).
+    /// Time of one batch. Its size makes little difference (`bench/measure/batches.py`).
     batch: Option<Measured>,
     /// The most messages that waited lately.
     most: usize,
@@ -68,6 +68,13 @@ impl Gain {
     /// Records the time of a batch.
     pub(crate) fn batch_took(&mut self, time: Duration, now: Instant) {
         record(&mut self.batch, time, now);
+    }
+
+    /// Records that a batch was not acknowledged within a time: it counts as no quicker than single messages, however many wait. Its
+    /// messages are written twice, which must not be tried again soon.
+    pub(crate) fn batch_was_late(&mut self, time: Duration, now: Instant) {
+        let singles = valid(self.single, now).unwrap_or_default() * count(BATCH_MESSAGES_MAX);
+        self.batch = Some(Measured { average: time.max(singles), at: now });
     }
 }
 
@@ -148,6 +155,18 @@ mod tests {
         assert_eq!(gain.way(MESSAGES, later), Way::Batch);
         gain.batch_took(Duration::from_millis(5), later);
         assert_eq!(gain.way(MESSAGES, later), Way::Batch, "the server syncs every message now");
+    }
+
+    #[test]
+    fn a_batch_that_was_not_acknowledged_in_time_is_not_tried_again_soon() {
+        let now = Instant::now();
+        let mut gain = Gain::default();
+        gain.singles_took(MESSAGES, Duration::from_millis(20) * MESSAGES as u32, now);
+        assert_eq!(gain.way(MESSAGES, now), Way::Batch);
+        gain.batch_was_late(Duration::from_secs(1), now);
+        assert_eq!(gain.way(BATCH_MESSAGES_MAX, now), Way::NoGain);
+        gain.singles_took(MESSAGES, Duration::from_millis(20) * MESSAGES as u32, now + MEASUREMENT_TTL);
+        assert_eq!(gain.way(MESSAGES, now + MEASUREMENT_TTL), Way::Batch);
     }
 
     #[test]

@@ -34,7 +34,8 @@ use crate::state::gathering::select::Member;
 pub(crate) const BATCH_MESSAGES_MAX: usize = 256;
 /// Most bytes of a batch: the server holds them in memory until the commit.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Fewest messages of a batch: a batch of fewer takes longer than the same messages one by one (BENCHMARKS.md).
+/// Fewest messages of a batch: a batch of fewer takes longer than the same messages one by one
+/// (`bench/measure/batches.py`).
 pub(crate) const BATCH_MESSAGES_MIN: usize = 16;
 /// Time for which messages do not wait for others because a batch is not quicker.
 const PAUSE_NO_GAIN: Duration = Duration::from_secs(10);
@@ -229,6 +230,11 @@ impl Gathering {
     /// Records the time that a batch took.
     pub(crate) fn batch_took(&self, time: Duration, now: Instant) {
         self.gain().batch_took(time, now);
+    }
+
+    /// Records that a batch was not acknowledged within a time.
+    pub(crate) fn batch_was_late(&self, time: Duration, now: Instant) {
+        self.gain().batch_was_late(time, now);
     }
 
     fn gain(&self) -> MutexGuard<'_, Gain> {
