@@ -46,9 +46,11 @@ async fn trace_prints_a_whole_life_and_exits_with_0() {
 #[tokio::test]
 async fn trace_exits_with_3_where_something_is_missing_and_with_1_where_nothing_is_found() {
     let gateway = silent_gateway().await;
-    set_report_after(&gateway.outbound, 1).await;
     let _sender = gateway.outbound.sender().await;
     gateway.outbound.publish(Priority::Interactive, &text(0, "c-silent", CUSTOMER, "Hello")).await;
+    gateway.timeline.life("c-silent", &["command", "attempt", "result"]).await;
+    // The list of problems follows a setting that changed after the message was accepted, as the life of the message does.
+    set_report_after(&gateway.outbound, 1).await;
     let output = eventually("trace says what is missing", || async {
         let output = trace(&gateway, &["c-silent"]).await;
         (output.status.code() == Some(3)).then_some(output)

@@ -30,7 +30,7 @@ pub fn missing(rows: &[Row], view: &View) -> Vec<Missing> {
 
 /// What the rows begin and do not end, each once: a command that was published twice is expected to be answered once.
 fn expected(rows: &[Row], view: &View) -> Vec<Expectation> {
-    let followed: Vec<_> = rows.iter().map(|row| follow(row, &view.rules)).collect();
+    let followed: Vec<_> = rows.iter().map(follow).collect();
     let settled: HashSet<(RuleName, Settled, LookupKey, &str)> = followed
         .iter()
         .flat_map(|followed| &followed.settled)

@@ -33,7 +33,7 @@ use crate::observe::rule_settings::Lanes;
 use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::row::{Keys, Row, StreamNumber};
-use crate::rules::{RuleSettings, RuleTimes};
+use crate::rules::RuleTimes;
 use crate::store::Store;
 
 /// Rows that a slow reader of new rows may be behind before it loses the oldest.
@@ -61,7 +61,6 @@ struct Shared {
     live: broadcast::Sender<Arc<Row>>,
     /// What the readers learn of the lanes.
     lanes: Lanes,
-    rules: watch::Receiver<Arc<RuleSettings>>,
 }
 
 /// Starts to read every stream. The tasks end with the observer's stop.
@@ -75,7 +74,7 @@ pub(crate) async fn start(observer: &Observer) -> Observed {
         observer.channels.clone(),
         observer.stop.clone(),
     );
-    let shared = Shared { progress: Arc::new(progress), live: live.clone(), lanes, rules: rules.clone() };
+    let shared = Shared { progress: Arc::new(progress), live: live.clone(), lanes };
     for stream in StreamNumber::ALL {
         tokio::spawn(reader::run(stream, observer.clone(), shared.clone()));
     }

@@ -17,7 +17,7 @@ use crate::observe::begin::{self, Overlap};
 use crate::observe::lease::Turn;
 use crate::observe::{Observer, Shared};
 use crate::row::{IdKind, Row, RowKind, StreamNumber};
-use crate::rules::{self, RuleName, RuleSettings};
+use crate::rules::{self, RuleName};
 use crate::store::{Appended, Batch, NewRow, Position, StoreError};
 
 /// How long a batch gathers after its first message: at a low rate it bounds the number of transactions.
@@ -160,7 +160,6 @@ impl Reader {
         let channels = self.observer.channels.borrow().clone().unwrap_or_default();
         let extractor =
             Extractor { keys: self.observer.keys.clone(), channels, bodies: self.observer.bodies };
-        let settings = Arc::clone(&self.shared.rules.borrow());
         let mut gathered = Gathered::new(position);
         let until = Instant::now() + GATHER;
         let mut read = first;
@@ -170,7 +169,7 @@ impl Reader {
                 return Err(Interrupted::GoneBack);
             }
             pending = read.pending;
-            gathered.add(&read.delivery, self.rows(&extractor, &settings, &read));
+            gathered.add(&read.delivery, rows(self.stream, &extractor, &read));
             if gathered.is_full() {
                 break;
             }
@@ -206,16 +205,6 @@ impl Reader {
             }
         }
         Ok(position)
-    }
-
-    fn rows(&self, extractor: &Extractor, settings: &RuleSettings, read: &ReadMessage) -> Vec<NewRow> {
-        let rows = extractor.rows(self.stream, &read.delivery);
-        let mut replayed = read.delivery.headers.replayed().map(Box::new);
-        let followed = |row: Row| {
-            let rules::Followed { expected, settled } = rules::follow(&row, settings);
-            NewRow { row: Arc::new(row), expected, settled, replayed: replayed.take() }
-        };
-        rows.into_iter().map(followed).collect()
     }
 
     fn count(&self, appended: &Appended, rows: &[Arc<Row>]) {
@@ -267,4 +256,14 @@ impl Reader {
         });
         Ok(position)
     }
+}
+
+/// The rows of a message, with what follows from each.
+fn rows(stream: StreamNumber, extractor: &Extractor, read: &ReadMessage) -> Vec<NewRow> {
+    let mut replayed = read.delivery.headers.replayed().map(Box::new);
+    let followed = |row: Row| {
+        let rules::Followed { expected, settled } = rules::follow(&row);
+        NewRow { row: Arc::new(row), expected, settled, replayed: replayed.take() }
+    };
+    extractor.rows(stream, &read.delivery).into_iter().map(followed).collect()
 }

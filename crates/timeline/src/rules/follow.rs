@@ -9,8 +9,8 @@ use crate::row::{IdKind, Row, RowKind};
 use crate::rules::steps::is_delivered;
 use crate::rules::table::{After, RULES};
 use crate::rules::{
-    BULK_RESULT_AFTER_MAX, Expectation, FETCH_AFTER, REPORT_AFTER, RESULT_AFTER, RESULT_AFTER_MAX, Rule,
-    RuleName, Settled, Settlement,
+    BULK_RESULT_AFTER_MAX, Expectation, FETCH_AFTER, Judged, REPORT_AFTER, RESULT_AFTER, RESULT_AFTER_MAX,
+    Rule, RuleName, Settled, Settlement,
 };
 
 /// Times of the rules of an installation.
@@ -77,7 +77,7 @@ pub fn lane(command: &Row) -> String {
 }
 
 /// What follows from a row. A replayed row ends expectations but begins nothing: nothing is sent or reported again because of it.
-pub fn follow(row: &Row, settings: &RuleSettings) -> Followed {
+pub fn follow(row: &Row) -> Followed {
     let mut followed = Followed::default();
     let file = row.key(IdKind::Media);
     for rule in &RULES {
@@ -93,7 +93,7 @@ pub fn follow(row: &Row, settings: &RuleSettings) -> Followed {
                 file: file.filter(|_| !rule.ends_for_file.is_empty()),
                 channel: row.channel.clone(),
                 since: row.stored_at,
-                due: later(row.stored_at, settings.first_after(rule, &row.channel)),
+                due: later(row.stored_at, rule.after.standard()),
             });
         }
         if rule.ends(row) {
@@ -136,30 +136,45 @@ impl RuleSettings {
         }
     }
 
-    /// The same without the usual time of the lane: the earliest time at which a rule may be overdue. It is stored; how long a lane
-    /// takes changes until it is judged.
+    /// The same without the usual time of the lane.
     fn first_after(&self, rule: &Rule, channel: &str) -> Duration {
         match rule.after {
-            After::Time(time) => time,
             After::Report => self.report_after.get(channel).copied().unwrap_or(self.times.report_after),
+            _ => self.everywhere_after(rule),
+        }
+    }
+
+    /// The same in the channels for which nothing else is set or was learned.
+    fn everywhere_after(&self, rule: &Rule) -> Duration {
+        match rule.after {
+            After::Time(time) => time,
+            After::Report => self.times.report_after,
             After::Fetch => self.times.fetch_after,
             After::Lane => self.times.result_after,
         }
     }
 
-    /// Up to which time a rule is judged in the channels whose lane usually takes longer than others, if it is judged up to `until`
-    /// in those.
-    pub(crate) fn judged_later(&self, rule: &Rule, until: Timestamp) -> HashMap<String, Timestamp> {
-        if rule.after != After::Lane {
-            return HashMap::new();
-        }
-        let is_bulk = rule.name == RuleName::NoBulkResult;
-        let slow = self.result_after.keys().filter(|lane| lane.is_bulk == is_bulk);
-        let judged = |lane: &Lane| {
-            let more = self.after(rule, &lane.channel).saturating_sub(self.times.result_after);
-            (lane.channel.clone(), earlier(until, more))
+    /// What a rule finds overdue at a time, as the store is asked for it.
+    pub(crate) fn judged(&self, rule: &Rule, now: Timestamp) -> Judged {
+        let until = |after: Duration| match after.checked_sub(rule.after.standard()) {
+            Some(more) => earlier(now, more),
+            None => later(now, rule.after.standard() - after),
         };
-        slow.map(judged).collect()
+        let is_bulk = rule.name == RuleName::NoBulkResult;
+        let others: Vec<&String> = match rule.after {
+            After::Report => self.report_after.keys().collect(),
+            After::Lane => {
+                let lanes = self.result_after.keys().filter(|lane| lane.is_bulk == is_bulk);
+                lanes.map(|lane| &lane.channel).collect()
+            }
+            After::Time(_) | After::Fetch => Vec::new(),
+        };
+        let in_channel = |channel: &String| (channel.clone(), until(self.after(rule, channel)));
+        Judged {
+            rule: rule.name,
+            until: until(self.everywhere_after(rule)),
+            channels: others.into_iter().map(in_channel).collect(),
+        }
     }
 }
 

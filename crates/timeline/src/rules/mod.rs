@@ -89,7 +89,7 @@ pub struct Expectation {
     pub channel: String,
     /// When it began: when the row that began it was stored.
     pub since: Timestamp,
-    /// When it is overdue, unless its lane usually takes longer ([`Judged::until_in`]).
+    /// When it would be overdue if nothing were set ([`After::standard`](table::After::standard)).
     pub due: Timestamp,
 }
 
@@ -135,14 +135,14 @@ pub enum Settled {
     File,
 }
 
-/// Up to which time a rule can be judged.
+/// Which expectations of a rule are overdue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
     /// The rule.
     pub rule: RuleName,
-    /// What is due up to this time is overdue.
+    /// What is [due](Expectation::due) up to this time is overdue.
     pub until: Timestamp,
-    /// The same, earlier, of channels whose lane usually takes longer.
+    /// The same in channels that set another time, or whose lane usually takes longer.
     pub channels: HashMap<String, Timestamp>,
 }
 
@@ -169,7 +169,7 @@ pub fn streams(rule: RuleName) -> &'static [StreamNumber] {
     Rule::of(rule).streams
 }
 
-/// Up to which time each rule of the store's expectations can be judged. A rule is left out while one of its streams was not read,
+/// What each rule of the store's expectations finds overdue. A rule is left out while one of its streams was not read,
 /// and so are the rules that are never overdue or are judged by the readers' floors. `reports_until` is the time up to which the
 /// normalizer has processed every webhook: a report may be in a later one.
 pub fn judged(
@@ -180,7 +180,7 @@ pub fn judged(
 ) -> Vec<Judged> {
     let until = |rule: &Rule| {
         let until = judged_until(rule, progress, reports_until)?.min(now);
-        Some(Judged { rule: rule.name, until, channels: settings.judged_later(rule, until) })
+        Some(settings.judged(rule, until))
     };
     table::RULES.iter().filter(|rule| rule.is_listed).filter_map(until).collect()
 }

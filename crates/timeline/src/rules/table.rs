@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::row::{IdKind, Row, RowKind, StreamNumber};
 use crate::rules::steps::{Step, When};
-use crate::rules::{DELIVERY_AFTER, EVENT_AFTER, RuleName, WEBHOOK_AFTER};
+use crate::rules::{
+    DELIVERY_AFTER, EVENT_AFTER, FETCH_AFTER, REPORT_AFTER, RESULT_AFTER, RuleName, WEBHOOK_AFTER,
+};
 
 /// When an expectation is overdue, counted from the time at which the row that began it was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,19 @@ pub enum After {
     Fetch,
     /// After the usual time of the command's lane.
     Lane,
+}
+
+impl After {
+    /// The time without any setting. The store orders by it; whether something is overdue is judged by the present settings
+    /// ([`RuleSettings::judged`](crate::rules::RuleSettings::judged)).
+    pub const fn standard(self) -> Duration {
+        match self {
+            Self::Time(time) => time,
+            Self::Report => REPORT_AFTER,
+            Self::Fetch => FETCH_AFTER,
+            Self::Lane => RESULT_AFTER,
+        }
+    }
 }
 
 /// A rule.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use timeline::http::answer::{MessagesAnswer, ProblemsAnswer};
 use timeline::row::{IdKind, Pointer, Row, RowKind, StreamNumber};
-use timeline::rules::{self, RuleSettings};
+use timeline::rules;
 use timeline::store::{BATCH_ROWS_MAX, Batch, NewRow, OVERDUE_COUNTED_MAX, Position, Store};
 
 use crate::stage::{NUMBER, Stage, at};
@@ -24,7 +24,7 @@ async fn fill(stage: &Stage) {
         let pointer = Pointer { sequence, ..command.pointer };
         let links = vec![stage.link(IdKind::Command, &format!("order-{sequence}"))];
         let row = Row { pointer, stored_at, links, ..command.clone() };
-        let followed = rules::follow(&row, &RuleSettings::default());
+        let followed = rules::follow(&row);
         NewRow { row: Arc::new(row), expected: followed.expected, settled: followed.settled, replayed: None }
     };
     let mut sequence = 0;

@@ -28,7 +28,7 @@ use timeline::life::{Finished, Floors};
 use timeline::observed::Observed;
 use timeline::progress::Progress;
 use timeline::row::{IdKind, Keys, Link, Pointer, Recipient, Row, RowKind, Status, StreamNumber, shown};
-use timeline::rules::{self, RuleSettings};
+use timeline::rules;
 use timeline::store::sqlite::SqliteStore;
 use timeline::store::{BATCH_ROWS_MAX, Batch, Gap, NewRow, Position, Store};
 use tokio::sync::{broadcast, watch};
@@ -194,7 +194,7 @@ impl Stage {
                 stored_at: row.stored_at,
             };
             self.progress.send_modify(|progress| progress.of_mut(row.pointer.stream).sequence = sequence);
-            let followed = rules::follow(&row, &RuleSettings::default());
+            let followed = rules::follow(&row);
             let new = NewRow {
                 row: Arc::new(row.clone()),
                 expected: followed.expected,

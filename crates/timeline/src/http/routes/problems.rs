@@ -16,7 +16,7 @@ use crate::http::routes::listing::{self, Paging};
 use crate::http::state::Shared;
 use crate::life::{FLOOR_AGE_MAX, Life, View};
 use crate::row::StreamNumber;
-use crate::rules::{self, Expectation, Judged, Rule, RuleName};
+use crate::rules::{self, Expectation, Rule, RuleName};
 use crate::store::{End, OverdueQuery, Place, SequenceQuery, StoreError};
 
 /// `GET /v1/problems`
@@ -38,8 +38,7 @@ pub(in crate::http) async fn list(
     let mut judged = rules::judged(&view.progress, view.floors.reports_until(), &view.rules, view.now);
     let counts = store.overdue_counts(judged.clone()).await?;
     judged.retain(|of| rule.is_none_or(|rule| rule == of.rule));
-    let query =
-        OverdueQuery { channel: channel.clone(), judged: judged.clone(), after, limit: paging.limit + 1 };
+    let query = OverdueQuery { channel: channel.clone(), judged, after, limit: paging.limit + 1 };
     let mut overdue = store.overdue(query).await?;
     let has_next = overdue.len() > paging.limit;
     overdue.truncate(paging.limit);
@@ -48,7 +47,7 @@ pub(in crate::http) async fn list(
     let waiting = if channel.is_none() { waiting(&shared, &view, rule).await? } else { Vec::new() };
     let next = overdue.last().filter(|_| has_next).map(|last| cursors.at_due(&last.order()));
     Ok(Json(ProblemsAnswer {
-        problems: overdue.iter().map(|expectation| problem(expectation, &lives, &judged)).collect(),
+        problems: overdue.iter().map(|expectation| problem(expectation, &lives, &view)).collect(),
         waiting,
         counts: counts.into_iter().map(count).collect(),
         next,
@@ -61,7 +60,7 @@ fn count(count: crate::store::OverdueCount) -> CountAnswer {
     CountAnswer { channel: count.channel, rule: count.rule.name().to_owned(), count: count.count }
 }
 
-fn problem(expectation: &Expectation, lives: &Lives, judged: &[Judged]) -> ProblemAnswer {
+fn problem(expectation: &Expectation, lives: &Lives, view: &View) -> ProblemAnswer {
     let life = lives.of_key(expectation.key, &expectation.channel).map(|listed| &listed.life);
     let of_life = |life: &Life| {
         let missing = life.missing.iter().find(|missing| is_same(missing.rule, expectation.rule));
@@ -69,7 +68,7 @@ fn problem(expectation: &Expectation, lives: &Lives, judged: &[Judged]) -> Probl
     };
     ProblemAnswer {
         channel: expectation.channel.clone(),
-        missing: life.and_then(of_life).unwrap_or_else(|| unexplained(expectation, judged)),
+        missing: life.and_then(of_life).unwrap_or_else(|| unexplained(expectation, view)),
         pointer: life.and_then(|life| life.rows.iter().min_by_key(|row| Place::of(row))).map(answer::pointer),
         message: life.map(answer::headline),
     }
@@ -81,15 +80,12 @@ fn is_same(one: RuleName, other: RuleName) -> bool {
 }
 
 /// What is missing where the rows of the message are no longer stored, or only a part of them was read.
-fn unexplained(expectation: &Expectation, judged: &[Judged]) -> MissingAnswer {
+fn unexplained(expectation: &Expectation, view: &View) -> MissingAnswer {
     let rule = Rule::of(expectation.rule);
-    let judged = judged.iter().find(|judged| judged.rule == expectation.rule);
-    let more = judged.map(|judged| judged.until.duration_since(judged.until_in(&expectation.channel)));
-    let due = expectation.due.checked_add(more.unwrap_or_default()).unwrap_or(expectation.due);
     MissingAnswer {
         rule: expectation.rule.name().to_owned(),
         since: expectation.since,
-        due,
+        due: rules::later(expectation.since, view.rules.after(rule, &expectation.channel)),
         text: rule.missing.to_owned(),
         advice: rule.advice.replace("{channel}", &expectation.channel),
     }

@@ -12,13 +12,13 @@ use rows::{
 };
 
 /// Expectations that a row begins, by rule, with the seconds after which they are overdue.
-fn begun(row: &Row, settings: &RuleSettings) -> Vec<(RuleName, i64)> {
+fn begun(row: &Row) -> Vec<(RuleName, i64)> {
     let seconds = |expected: &Expectation| expected.due.duration_since(expected.since).as_secs();
-    follow(row, settings).expected.iter().map(|expected| (expected.rule, seconds(expected))).collect()
+    follow(row).expected.iter().map(|expected| (expected.rule, seconds(expected))).collect()
 }
 
 fn settled(row: &Row) -> Vec<RuleName> {
-    follow(row, &RuleSettings::default()).settled.iter().map(|settled| settled.rule).collect()
+    follow(row).settled.iter().map(|settled| settled.rule).collect()
 }
 
 #[test]
@@ -31,14 +31,11 @@ fn every_rule_has_its_place_in_the_table() {
 }
 
 #[test]
-fn an_accepted_message_needs_a_report_within_the_time_of_its_channel() {
+fn an_accepted_message_needs_a_report() {
     let accepted = result("a", SendOutcome::Accepted, 1, 1.0);
-    let mut settings = RuleSettings::default();
-    assert_eq!(begun(&accepted, &settings), [(RuleName::NoReport, 15 * 60)]);
-    settings.report_after.insert("sales".to_owned(), Duration::from_secs(90));
-    assert_eq!(begun(&accepted, &settings), [(RuleName::NoReport, 90)]);
+    assert_eq!(begun(&accepted), [(RuleName::NoReport, 15 * 60)]);
 
-    let expected = follow(&accepted, &settings).expected.remove(0);
+    let expected = follow(&accepted).expected.remove(0);
     assert_eq!(expected.key, keys().id("imc-a"));
     for status in
         [ReportStatus::Pending, ReportStatus::Unrecognized, ReportStatus::Failed, ReportStatus::Read]
@@ -50,22 +47,21 @@ fn an_accepted_message_needs_a_report_within_the_time_of_its_channel() {
             of: Settled::Id,
             channel: "sales".to_owned(),
         };
-        assert!(follow(&reported, &settings).settled.contains(&settlement), "{status:?}");
+        assert!(follow(&reported).settled.contains(&settlement), "{status:?}");
         assert!(is_met_by(RuleName::NoReport, &reported));
     }
     for outcome in [SendOutcome::Rejected, SendOutcome::Expired, SendOutcome::Unknown] {
-        assert_eq!(begun(&result("a", outcome, 1, 1.0), &settings), []);
+        assert_eq!(begun(&result("a", outcome, 1, 1.0)), []);
     }
     assert!(!is_met_by(RuleName::NoReport, &accepted));
 }
 
 #[test]
 fn a_command_needs_a_result_and_a_file_that_it_names_must_be_fetched() {
-    let settings = RuleSettings::default();
     let plain = [(RuleName::NoResult, 60), (RuleName::Delivery, 24 * 3600)];
-    assert_eq!(begun(&command("a", 1, 0.0), &settings), plain);
+    assert_eq!(begun(&command("a", 1, 0.0)), plain);
     let with_file = [(RuleName::NotFetched, 600), plain[0], plain[1]];
-    assert_eq!(begun(&command_with_file("a", "m", 1, 0.0), &settings), with_file);
+    assert_eq!(begun(&command_with_file("a", "m", 1, 0.0)), with_file);
 
     let accepted = settled(&result("a", SendOutcome::Accepted, 1, 1.0));
     assert_eq!(accepted, [RuleName::NoResult, RuleName::NoBulkResult]);
@@ -90,10 +86,43 @@ fn a_command_needs_a_result_and_a_file_that_it_names_must_be_fetched() {
     assert_eq!(settled(&report("a", ReportStatus::Sent, 1, 1.0, 9)), [RuleName::NoReport]);
 }
 
+/// What is stored does not depend on the settings: a list follows a changed setting at once, as the page of a message does.
+#[test]
+fn the_present_settings_say_what_is_overdue() {
+    let mut progress = Progress::default();
+    StreamNumber::ALL.into_iter().for_each(|of| progress.of_mut(of).read_until = Some(at(5000.0)));
+    let mut settings = RuleSettings::default();
+    let accepted = result("a", SendOutcome::Accepted, 1, 4000.0);
+    let is_overdue = |settings: &RuleSettings, rule, row: &Row, now| {
+        let expected = follow(row).expected.into_iter().find(|expected| expected.rule == rule).unwrap();
+        let all = judged(&progress, Some(at(5000.0)), settings, at(now));
+        let until = all.iter().find(|of| of.rule == rule).unwrap().until_in("sales");
+        let after = settings.after(Rule::of(rule), "sales");
+        assert_eq!(expected.due <= until, later(expected.since, after) <= at(now), "as the page judges");
+        expected.due <= until
+    };
+    let reported = |settings: &RuleSettings, now| is_overdue(settings, RuleName::NoReport, &accepted, now);
+    assert!(!reported(&settings, 4899.9) && reported(&settings, 4900.0));
+    settings.times.report_after = Duration::from_secs(300);
+    assert!(!reported(&settings, 4299.9) && reported(&settings, 4300.0));
+    for seconds in [90, 950] {
+        settings.report_after.insert("sales".to_owned(), Duration::from_secs(seconds));
+        let due = 4000.0 + seconds as f64;
+        assert!(!reported(&settings, due - 0.1) && reported(&settings, due), "{seconds}");
+    }
+    settings.times.fetch_after = Duration::from_secs(5);
+    settings.times.result_after = Duration::from_secs(120);
+    let command = command_with_file("a", "m", 1, 4000.0);
+    for (rule, after) in [(RuleName::NotFetched, 5.0), (RuleName::NoResult, 120.0)] {
+        let is_overdue = |now| is_overdue(&settings, rule, &command, now);
+        assert!(!is_overdue(4000.0 + after - 0.1) && is_overdue(4000.0 + after), "{rule:?}");
+    }
+}
+
 #[test]
 fn rows_of_customers_and_webhooks_begin_and_end_nothing() {
     for row in [webhook(1, 0.0), message("wamid.x", 1, 0.0, 1)] {
-        assert_eq!(follow(&row, &RuleSettings::default()), Followed::default());
+        assert_eq!(follow(&row), Followed::default());
     }
 }
 
@@ -104,7 +133,7 @@ fn a_replayed_row_ends_expectations_and_begins_none() {
     assert_eq!(settled(&replayed).len(), 3);
     let mut again = command("a", 1, 0.0);
     again.is_replayed = true;
-    assert_eq!(begun(&again, &RuleSettings::default()), []);
+    assert_eq!(begun(&again), []);
 }
 
 #[test]
@@ -135,7 +164,7 @@ fn nothing_is_judged_for_a_time_that_one_of_its_streams_was_not_read() {
 #[test]
 fn the_time_to_delivery_is_that_of_the_command_in_its_channel() {
     let sent = command("a", 1, 0.0);
-    let expected = follow(&sent, &RuleSettings::default()).expected;
+    let expected = follow(&sent).expected;
     let delivery = expected.iter().find(|one| one.rule == RuleName::Delivery).expect("it begins");
     let delivered = report("a", ReportStatus::Delivered, 2, 2.5, 9);
     assert_eq!(delivered_after(delivery, &delivered), Some(Duration::from_millis(2500)));
@@ -153,7 +182,7 @@ fn answered(times: &mut LaneTimes, number: u64, seconds: f64, is_bulk: bool, out
     let mut sent = command(&id, number, 0.0);
     sent.is_bulk = is_bulk;
     let rule = if is_bulk { RuleName::NoBulkResult } else { RuleName::NoResult };
-    let expected = follow(&sent, &RuleSettings::default()).expected;
+    let expected = follow(&sent).expected;
     let met = expected.into_iter().find(|one| one.rule == rule).expect("it begins");
     times.observe(&met, &result(&id, outcome, number, seconds));
 }
@@ -175,10 +204,10 @@ fn a_slow_lane_gets_more_time_for_its_results() {
     assert_eq!(after.keys().collect::<Vec<_>>(), [&lane(true)]);
     let settings = RuleSettings { result_after: after, ..RuleSettings::default() };
     let mut campaign = command("x", 1, 0.0);
-    assert_eq!(begun(&campaign, &settings)[0], (RuleName::NoResult, 60));
+    assert_eq!(begun(&campaign)[0], (RuleName::NoResult, 60));
     campaign.is_bulk = true;
     let stored = [(RuleName::Delivery, 24 * 3600), (RuleName::NoBulkResult, 60)];
-    assert_eq!(begun(&campaign, &settings), stored, "the usual time counts when it is judged");
+    assert_eq!(begun(&campaign), stored, "the usual time counts when it is judged");
     let usual = settings.after(Rule::of(RuleName::NoBulkResult), "sales");
     assert!((400..=4 * 200).contains(&usual.as_secs()), "{usual:?}");
     let mut progress = Progress::default();
