@@ -9,10 +9,13 @@ use tokio::time::Instant;
 
 use crate::state::gathering::{BATCH_MESSAGES_MAX, BATCH_MESSAGES_MIN};
 
-/// Time for which a measurement counts. Then the way is tried again.
-const MEASUREMENT_TTL: Duration = Duration::from_secs(30);
-/// Weight of a new measurement in the average: one divided by this.
-const AVERAGE_OF: u32 = 4;
+/// Measurements of a way that say how long it takes: the least of them, because what disturbs a measurement only makes it longer.
+const MEASUREMENTS: usize = 4;
+/// Time for which the first measurements of a way count after the last of them. Then it is tried again, because the first messages of a
+/// process also wait for what a server and a connection do only once.
+const FIRST_TTL: Duration = Duration::from_secs(1);
+/// It doubles each time, up to this.
+const LAST_TTL: Duration = Duration::from_secs(30);
 
 /// How messages that wait are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,17 +32,11 @@ pub(crate) enum Way {
 #[derive(Debug, Default)]
 pub(crate) struct Gain {
     /// Time of one message of many that were stored one by one.
-    single: Option<Measured>,
+    single: Measured,
     /// Time of one batch. Its size makes little difference (`bench/measure/batches.py`).
-    batch: Option<Measured>,
+    batch: Measured,
     /// The most messages that waited lately.
     most: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Measured {
-    average: Duration,
-    at: Instant,
 }
 
 impl Gain {
@@ -49,8 +46,8 @@ impl Gain {
         if messages < BATCH_MESSAGES_MIN {
             return Way::Singles;
         }
-        let Some(single) = valid(self.single, now) else { return Way::Singles };
-        let Some(batch) = valid(self.batch, now) else { return Way::Batch };
+        let Some(single) = self.single.time(now) else { return Way::Singles };
+        let Some(batch) = self.batch.time(now) else { return Way::Batch };
         if single * count(messages) > batch {
             return Way::Batch;
         }
@@ -61,20 +58,20 @@ impl Gain {
     /// The time of a few is mostly the way to the server and back, and does not count.
     pub(crate) fn singles_took(&mut self, messages: usize, time: Duration, now: Instant) {
         if messages >= BATCH_MESSAGES_MIN {
-            record(&mut self.single, time / count(messages), now);
+            self.single.add(time / count(messages), now);
         }
     }
 
     /// Records the time of a batch.
     pub(crate) fn batch_took(&mut self, time: Duration, now: Instant) {
-        record(&mut self.batch, time, now);
+        self.batch.add(time, now);
     }
 
     /// Records that a batch was not acknowledged within a time: it counts as no quicker than single messages, however many wait. Its
     /// messages are written twice, which must not be tried again soon.
     pub(crate) fn batch_was_late(&mut self, time: Duration, now: Instant) {
-        let singles = valid(self.single, now).unwrap_or_default() * count(BATCH_MESSAGES_MAX);
-        self.batch = Some(Measured { average: time.max(singles), at: now });
+        let singles = self.single.time(now).unwrap_or_default() * count(BATCH_MESSAGES_MAX);
+        self.batch = Measured::late(time.max(singles), now);
     }
 }
 
@@ -82,17 +79,57 @@ fn count(messages: usize) -> u32 {
     u32::try_from(messages).unwrap_or(u32::MAX)
 }
 
-fn valid(measured: Option<Measured>, now: Instant) -> Option<Duration> {
-    let measured = measured?;
-    (now.saturating_duration_since(measured.at) < MEASUREMENT_TTL).then_some(measured.average)
+/// The last measurements of a way.
+#[derive(Debug, Default)]
+struct Measured {
+    times: [Duration; MEASUREMENTS],
+    /// How many there are.
+    count: usize,
+    /// Place of the next one.
+    next: usize,
+    /// Time of the last one, and how long they count after it.
+    last: Option<Counting>,
 }
 
-fn record(measured: &mut Option<Measured>, time: Duration, now: Instant) {
-    let average = match valid(*measured, now) {
-        Some(average) => (average * (AVERAGE_OF - 1) + time) / AVERAGE_OF,
-        None => time,
-    };
-    *measured = Some(Measured { average, at: now });
+#[derive(Debug, Clone, Copy)]
+struct Counting {
+    at: Instant,
+    ttl: Duration,
+}
+
+impl Measured {
+    /// A way that was stopped after a time. It counts as long as any measurement may.
+    fn late(time: Duration, now: Instant) -> Self {
+        let last = Some(Counting { at: now, ttl: LAST_TTL });
+        Self { times: [time; MEASUREMENTS], count: MEASUREMENTS, next: 0, last }
+    }
+
+    /// The time that the way takes; `None` if it is to be measured.
+    fn time(&self, now: Instant) -> Option<Duration> {
+        let is_known = self.count == MEASUREMENTS && self.last?.counts(now);
+        is_known.then(|| self.times.iter().min().copied().unwrap_or_default())
+    }
+
+    fn add(&mut self, time: Duration, now: Instant) {
+        let ttl = match self.last {
+            None => FIRST_TTL,
+            Some(last) if last.counts(now) => last.ttl,
+            Some(last) => {
+                self.count = 0;
+                LAST_TTL.min(last.ttl * 2)
+            }
+        };
+        self.times[self.next] = time;
+        self.next = (self.next + 1) % MEASUREMENTS;
+        self.count = MEASUREMENTS.min(self.count + 1);
+        self.last = Some(Counting { at: now, ttl });
+    }
+}
+
+impl Counting {
+    fn counts(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < self.ttl
+    }
 }
 
 #[cfg(test)]
@@ -101,21 +138,38 @@ mod tests {
 
     const MESSAGES: usize = 64;
 
+    fn singles(gain: &mut Gain, single: Duration, now: Instant) {
+        for _ in 0..MEASUREMENTS {
+            gain.singles_took(MESSAGES, single * MESSAGES as u32, now);
+        }
+    }
+
+    fn batches(gain: &mut Gain, batch: Duration, now: Instant) {
+        for _ in 0..MEASUREMENTS {
+            gain.batch_took(batch, now);
+        }
+    }
+
     fn measured(single_us: u64, batch_us: u64, now: Instant) -> Gain {
         let mut gain = Gain::default();
-        gain.singles_took(MESSAGES, Duration::from_micros(single_us) * MESSAGES as u32, now);
-        gain.batch_took(Duration::from_micros(batch_us), now);
+        singles(&mut gain, Duration::from_micros(single_us), now);
+        batches(&mut gain, Duration::from_micros(batch_us), now);
         gain
     }
 
     #[test]
     fn both_ways_are_measured_first() {
         let (mut gain, now) = (Gain::default(), Instant::now());
-        assert_eq!(gain.way(MESSAGES, now), Way::Singles);
         gain.singles_took(BATCH_MESSAGES_MIN - 1, Duration::from_secs(1), now);
-        assert_eq!(gain.way(MESSAGES, now), Way::Singles, "few do not count");
-        gain.singles_took(MESSAGES, Duration::from_millis(16), now);
-        assert_eq!(gain.way(MESSAGES, now), Way::Batch);
+        for _ in 0..MEASUREMENTS {
+            assert_eq!(gain.way(MESSAGES, now), Way::Singles, "few messages do not count");
+            gain.singles_took(MESSAGES, Duration::from_millis(16), now);
+        }
+        for _ in 0..MEASUREMENTS {
+            assert_eq!(gain.way(MESSAGES, now), Way::Batch);
+            gain.batch_took(Duration::from_millis(50), now);
+        }
+        assert_eq!(gain.way(MESSAGES, now), Way::NoGain);
     }
 
     #[test]
@@ -146,14 +200,53 @@ mod tests {
     }
 
     #[test]
+    fn a_disturbed_measurement_changes_nothing() {
+        let now = Instant::now();
+        let mut gain = Gain::default();
+        for disturbed in [40, 0, 90] {
+            gain.singles_took(MESSAGES, Duration::from_millis(2 + disturbed), now);
+        }
+        gain.singles_took(MESSAGES, Duration::from_millis(30), now);
+        batches(&mut gain, Duration::from_millis(5), now);
+        assert_eq!(gain.way(MESSAGES, now), Way::NoGain, "one by one, 64 took 2 ms without a disturbance");
+
+        let mut gain = measured(250, 5_000, now);
+        gain.batch_took(Duration::from_millis(30), now);
+        assert_eq!(gain.way(MESSAGES, now), Way::Batch);
+        batches(&mut gain, Duration::from_millis(30), now);
+        assert_eq!(gain.way(MESSAGES, now), Way::NoGain);
+    }
+
+    /// What was slow at the start only is noticed while batches are used, which measure no single messages.
+    #[test]
+    fn the_first_measurements_count_for_a_short_time_and_later_ones_longer() {
+        let mut now = Instant::now();
+        let mut gain = Gain::default();
+        singles(&mut gain, Duration::from_micros(700), now);
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            batches(&mut gain, Duration::from_millis(5), now);
+            assert_eq!(gain.way(MESSAGES, now), Way::Batch);
+            now += Duration::from_secs(seconds);
+            batches(&mut gain, Duration::from_millis(5), now - Duration::from_millis(1));
+            assert_eq!(gain.way(MESSAGES, now - Duration::from_millis(1)), Way::Batch);
+            assert_eq!(gain.way(MESSAGES, now), Way::Singles, "measured again after {seconds} s");
+            singles(&mut gain, Duration::from_micros(700), now);
+        }
+        now += LAST_TTL;
+        singles(&mut gain, Duration::from_micros(25), now);
+        batches(&mut gain, Duration::from_millis(5), now);
+        assert_eq!(gain.way(MESSAGES, now), Way::NoGain);
+    }
+
+    #[test]
     fn what_was_measured_is_measured_again_later() {
         let now = Instant::now();
         let mut gain = measured(20, 5_000, now);
-        let later = now + MEASUREMENT_TTL;
+        let later = now + LAST_TTL;
         assert_eq!(gain.way(MESSAGES, later), Way::Singles);
-        gain.singles_took(MESSAGES, Duration::from_millis(16), later);
+        singles(&mut gain, Duration::from_micros(250), later);
         assert_eq!(gain.way(MESSAGES, later), Way::Batch);
-        gain.batch_took(Duration::from_millis(5), later);
+        batches(&mut gain, Duration::from_millis(5), later);
         assert_eq!(gain.way(MESSAGES, later), Way::Batch, "the server syncs every message now");
     }
 
@@ -161,23 +254,12 @@ mod tests {
     fn a_batch_that_was_not_acknowledged_in_time_is_not_tried_again_soon() {
         let now = Instant::now();
         let mut gain = Gain::default();
-        gain.singles_took(MESSAGES, Duration::from_millis(20) * MESSAGES as u32, now);
+        singles(&mut gain, Duration::from_millis(20), now);
         assert_eq!(gain.way(MESSAGES, now), Way::Batch);
         gain.batch_was_late(Duration::from_secs(1), now);
         assert_eq!(gain.way(BATCH_MESSAGES_MAX, now), Way::NoGain);
-        gain.singles_took(MESSAGES, Duration::from_millis(20) * MESSAGES as u32, now + MEASUREMENT_TTL);
-        assert_eq!(gain.way(MESSAGES, now + MEASUREMENT_TTL), Way::Batch);
-    }
-
-    #[test]
-    fn one_slow_batch_changes_little() {
-        let now = Instant::now();
-        let mut gain = measured(250, 5_000, now);
-        gain.batch_took(Duration::from_millis(30), now);
-        assert_eq!(gain.way(MESSAGES, now), Way::Batch);
-        for _ in 0..8 {
-            gain.batch_took(Duration::from_millis(30), now);
-        }
-        assert_eq!(gain.way(MESSAGES, now), Way::NoGain);
+        let later = now + LAST_TTL;
+        singles(&mut gain, Duration::from_millis(20), later);
+        assert_eq!(gain.way(MESSAGES, later), Way::Batch);
     }
 }
