@@ -18,7 +18,7 @@ use crate::results::{Amount, CpuLists, Machine, Measured, Results, Section};
 use crate::suite::comparison::{self, Folders};
 use crate::suite::{
     Effort, end_to_end, group_commit, ingress, media, normalizer, rates, sender, synced, timeline,
-    timeline_postgres,
+    timeline_beside, timeline_postgres,
 };
 
 /// Interval of the checks whether the machine is quiet, besides the time of the check.
@@ -182,6 +182,7 @@ async fn figures(part: Part, plan: &Plan) -> anyhow::Result<Option<Measured>> {
         Part::Media => Box::pin(media::measure(effort)).await?,
         Part::Timeline => Box::pin(timeline::measure(effort)).await?,
         Part::TimelinePostgres => Box::pin(timeline_postgres::measure(effort)).await?,
+        Part::TimelineBeside => Box::pin(timeline_beside::measure(effort)).await?,
     };
     Ok(Some(measured))
 }

@@ -11,6 +11,7 @@ pub(crate) mod sender;
 pub(crate) mod sender_setup;
 pub(crate) mod synced;
 pub(crate) mod timeline;
+pub(crate) mod timeline_beside;
 pub(crate) mod timeline_figures;
 pub(crate) mod timeline_http;
 pub(crate) mod timeline_postgres;

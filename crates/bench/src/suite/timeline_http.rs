@@ -19,7 +19,7 @@ const MEMORY_MIB_MAX: f64 = 128.0;
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The program, and a client of it.
-struct Service {
+pub(super) struct Service {
     program: Program,
     client: reqwest::Client,
     url: String,
@@ -28,7 +28,7 @@ struct Service {
 /// Starts the program over a folder with `per_day` messages a day, and asks.
 pub(super) async fn measure(effort: Effort, folder: &Path, per_day: u64) -> anyhow::Result<Vec<Row>> {
     let place = Environment::start(effort.layout).await?;
-    let mut service = Service::start(&place, folder).await?;
+    let service = Service::start(&place, folder).await?;
     let mut lives = Histogram::new(3)?;
     for number in 0..LOOK_UPS {
         let message = id(Purpose::Message, mixed(number) % (DAYS * per_day));
@@ -47,8 +47,7 @@ pub(super) async fn measure(effort: Effort, folder: &Path, per_day: u64) -> anyh
     }
     ensure!(listed > 0, "no customer has messages");
     let peak = service.program.peak_mib();
-    service.program.check()?;
-    service.program.end().await;
+    service.end().await?;
     let mut rows: Vec<Row> = times("http-look-up", "GET /v1/timeline/{id}", &lives, LOOK_UP_MS_MAX).collect();
     rows.extend(times("http-listing", "by number, search and its list", &numbers, LISTING_MS_MAX));
     let memory = Row::alone("program-memory", "most memory of the program, MiB", peak.into_iter());
@@ -57,7 +56,7 @@ pub(super) async fn measure(effort: Effort, folder: &Path, per_day: u64) -> anyh
 }
 
 impl Service {
-    async fn start(place: &Environment, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn start(place: &Environment, folder: &Path) -> anyhow::Result<Self> {
         let address = free_address()?;
         let (listen, secret) = (address.to_string(), hex::encode(SECRET));
         let variables = [
@@ -76,6 +75,13 @@ impl Service {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(service)
+    }
+
+    /// Ends it, and says if it has ended before.
+    pub(super) async fn end(mut self) -> anyhow::Result<()> {
+        self.program.check()?;
+        self.program.end().await;
+        Ok(())
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<Value> {
