@@ -1,6 +1,7 @@
 //! The work after a fetch: the file's new expiry, a log line and an event. It runs in the background, after
 //! the response. If too much of it is pending, some is dropped and counted.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +159,7 @@ impl Worker {
 
     async fn expire(&self, events: &[FetchEvent]) {
         let mut expiries: Vec<Expiry> = Vec::new();
+        let mut places = HashMap::new();
         let mut fetches = Vec::new();
         for event in events {
             let (FetchEvent::Started(fetch) | FetchEvent::Finished(fetch)) = event;
@@ -166,11 +168,10 @@ impl Worker {
             // A HEAD, or the beginning of a fetch, may only extend the TTL: the GET, or the rest of it, is
             // still to follow.
             let only_longer = fetch.is_head || !is_end;
-            let same = |known: &Expiry| known.id == fetch.id && known.only_longer == only_longer;
-            let place = expiries.iter().position(same).unwrap_or(expiries.len());
-            if place == expiries.len() {
+            let place = *places.entry((&fetch.id, only_longer)).or_insert_with(|| {
                 expiries.push(Expiry { id: fetch.id.clone(), after, only_longer });
-            }
+                expiries.len() - 1
+            });
             if is_end {
                 fetches.push((fetch, place));
             }
