@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use crate::state::gathering::{BATCH_MESSAGES_MAX, BATCH_MESSAGES_MIN};
 
-/// Measurements of a way that say how long it takes: the least of them, because what disturbs a measurement only makes it longer.
-const MEASUREMENTS: usize = 4;
-/// Time for which the first measurements of a way count after the last of them. Then it is tried again, because the first messages of a
-/// process also wait for what a server and a connection do only once.
+/// Measurements of a way that say how long it takes: the least of the last ones, because what disturbs a measurement only makes it
+/// longer.
+pub(crate) const MEASUREMENTS: usize = 4;
+/// Time for which the first measurements of a way count after the last of them. Then it is measured once more, because the first messages
+/// of a process also wait for what a server and a connection do only once.
 const FIRST_TTL: Duration = Duration::from_secs(1);
 /// It doubles each time, up to this.
 const LAST_TTL: Duration = Duration::from_secs(30);
@@ -114,10 +115,7 @@ impl Measured {
         let ttl = match self.last {
             None => FIRST_TTL,
             Some(last) if last.counts(now) => last.ttl,
-            Some(last) => {
-                self.count = 0;
-                LAST_TTL.min(last.ttl * 2)
-            }
+            Some(last) => LAST_TTL.min(last.ttl * 2),
         };
         self.times[self.next] = time;
         self.next = (self.next + 1) % MEASUREMENTS;
@@ -230,10 +228,10 @@ mod tests {
             batches(&mut gain, Duration::from_millis(5), now - Duration::from_millis(1));
             assert_eq!(gain.way(MESSAGES, now - Duration::from_millis(1)), Way::Batch);
             assert_eq!(gain.way(MESSAGES, now), Way::Singles, "measured again after {seconds} s");
-            singles(&mut gain, Duration::from_micros(700), now);
+            gain.singles_took(MESSAGES, Duration::from_millis(100), now);
         }
         now += LAST_TTL;
-        singles(&mut gain, Duration::from_micros(25), now);
+        gain.singles_took(MESSAGES, Duration::from_millis(2), now);
         batches(&mut gain, Duration::from_millis(5), now);
         assert_eq!(gain.way(MESSAGES, now), Way::NoGain);
     }

@@ -4,9 +4,7 @@
 //! A turn is the right to write to the stream. A message that finds no turn taken takes it. Others wait, and are selected when the last
 //! turn is returned ([`select`]): many as one batch, few each with a turn. Storing them is the work of
 //! [`crate::publish::group_commit`]. A turn counts on the connection on which it was taken: what an earlier one has written is answered no
-//! more.
-//!
-//! Which way is quicker, [`gain`] says, from the times that both took.
+//! more. Which way is quicker, [`gain`] says, from the times that both took.
 //!
 //! Taking and returning a turn takes no lock, except that the last of many messages whose time is measured records it. Waiting takes one,
 //! to join the queue.
@@ -428,6 +426,7 @@ mod tests {
     #[tokio::test]
     async fn messages_that_go_one_by_one_are_measured_until_the_last_turn_is_returned() {
         let ((gathering, _turns), now) = (new(), Instant::now());
+        (1..gain::MEASUREMENTS).for_each(|_| gathering.gain().singles_took(16, Duration::ZERO, now));
         let way = |turn: &mut Turn| Gathering::way(turn, BATCH_MESSAGES_MIN, now);
         let mut turn = gathering.try_turn().unwrap();
         assert_eq!(way(&mut turn), Way::Singles, "the first are measured");
@@ -437,7 +436,7 @@ mod tests {
         assert_eq!(way(&mut second), Way::Singles, "one is in flight");
         drop(another);
         assert_eq!(way(&mut second), Way::Batch);
-        gathering.batch_took(Duration::from_secs(60), now);
+        (0..gain::MEASUREMENTS).for_each(|_| gathering.batch_took(Duration::from_secs(60), now));
         assert!(gathering.is_allowed(1, now));
         assert_eq!(way(&mut second), Way::NoGain);
         assert!(!gathering.is_allowed(1, now) && gathering.is_allowed(1, now + PAUSE_NO_GAIN));
@@ -446,6 +445,7 @@ mod tests {
     #[tokio::test]
     async fn the_time_of_messages_on_an_earlier_connection_does_not_count() {
         let ((gathering, _turns), now) = (new(), Instant::now());
+        (1..gain::MEASUREMENTS).for_each(|_| gathering.gain().singles_took(16, Duration::ZERO, now));
         let mut turn = gathering.try_turn().unwrap();
         Gathering::way(&mut turn, BATCH_MESSAGES_MIN, now);
         gathering.allow(2);
