@@ -6,5 +6,6 @@ pub(crate) mod dead_letter_quotas;
 pub(crate) mod gathering;
 pub(crate) mod group_commit_metrics;
 pub(crate) mod in_flight;
+pub(crate) mod least_time;
 pub(crate) mod sequence;
 pub(crate) mod stream_fill;

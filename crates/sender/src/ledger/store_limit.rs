@@ -62,7 +62,8 @@ pub(crate) struct StorePermit {
 
 impl StoreLimit {
     pub(crate) fn new(metrics: StoreMetrics, now: Instant) -> Self {
-        let pace = AdaptiveLimit::new(now);
+        // Every write belongs to a command in progress, which holds memory and connections.
+        let pace = AdaptiveLimit::sparing(now);
         metrics.limit.set(pace.limit() as i64);
         let state = State { pace, ending: VecDeque::new(), beginning: VecDeque::new() };
         Self(Arc::new(Shared { state: Mutex::new(state), metrics }))
