@@ -1,6 +1,7 @@
 //! Decodes a command of the bus, validates it and computes its deadline. Pure.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bsp::ChannelId;
@@ -26,7 +27,7 @@ const ODD_ID_LENGTH_MAX: usize = 256;
 pub(crate) struct PendingCommand {
     pub(crate) command: Command,
     /// The stored message.
-    pub(crate) delivery: Delivery,
+    pub(crate) delivery: Arc<Delivery>,
     /// Hash of the command, which shows whether two commands of the same id are the same.
     pub(crate) digest: String,
     /// Time after which the command is not sent.
@@ -89,12 +90,12 @@ pub(crate) fn panicked(delivery: &Delivery) -> InvalidCommand {
 ///
 /// # Errors
 /// [`InvalidCommand`] if it cannot be decoded or is invalid.
-pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<PendingCommand, InvalidCommand> {
+pub(crate) fn read(channel: &ChannelId, delivery: &Arc<Delivery>) -> Result<PendingCommand, InvalidCommand> {
     let reading = AssertUnwindSafe(|| read_whole(channel, delivery));
     std::panic::catch_unwind(reading).unwrap_or_else(|_| Err(InvalidCommand::panicked()))
 }
 
-fn read_whole(channel: &ChannelId, delivery: &Delivery) -> Result<PendingCommand, InvalidCommand> {
+fn read_whole(channel: &ChannelId, delivery: &Arc<Delivery>) -> Result<PendingCommand, InvalidCommand> {
     let decoded = decode(delivery)?;
     let command = command::check(ReceivedCommand { channel, command: &decoded })
         .map_err(|refused| invalid(refused, &decoded.command_id))?;
@@ -102,7 +103,7 @@ fn read_whole(channel: &ChannelId, delivery: &Delivery) -> Result<PendingCommand
     Ok(PendingCommand {
         deadline: command.not_after.map_or(end, |not_after| not_after.min(end)),
         command,
-        delivery: delivery.clone(),
+        delivery: Arc::clone(delivery),
         digest: digest(&decoded),
     })
 }

@@ -172,7 +172,8 @@ impl Orphans {
     async fn answer(&self, id: &ChannelId, lost: &Unroutable, delivery: &Delivery) -> anyhow::Result<()> {
         let owner = lost.bsp.map_or(Owner::NoChannel(Some(id)), |bsp| Owner::Channel(bsp, id));
         let orphan = Orphan { owner, delivery, dead: &lost.dead, attempts: 0 };
-        let Ok(job) = command::read(id, delivery) else { return self.dead_letter(orphan).await };
+        let read = command::read(id, &Arc::new(delivery.clone()));
+        let Ok(job) = read else { return self.dead_letter(orphan).await };
         let entry = self.shared.bus.ledger_read(&LedgerKey::new(id, &job.command.id)).await?;
         let Some(entry) = entry else { return self.dead_letter(orphan).await };
         // Another version wrote it, and only that version can interpret it.

@@ -4,12 +4,13 @@
 //! heartbeat is sent for it, and it would be redelivered out of order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
-use async_nats::jetstream::message::Acker;
-use async_nats::{StatusCode, Subscriber};
+use async_nats::{Client, StatusCode, Subject as Reply, Subscriber};
 use bsp::ChannelId;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ use crate::schema::subject::{Priority, Subject};
 const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
 /// Time after which an unanswered pull request counts as lost.
 const REQUEST_LOST: Duration = Duration::from_secs(6);
+/// Longest payload that is copied out of the client's read buffer. A buffer of 64 KiB holds many messages, and none of its memory is
+/// free before the last of them is dropped.
+const COPIED_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes that one pull request may return.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -39,8 +43,12 @@ pub struct PullError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The right to ack a command. The command is not redelivered as long as it is kept.
-pub struct AckHandle(Acker);
+/// The right to ack a command. The command is not redelivered as long as it is kept. A lane holds hundreds of them, and the
+/// client's own handle is several times as large.
+pub struct AckHandle {
+    client: Arc<Client>,
+    reply: Reply,
+}
 
 impl std::fmt::Debug for AckHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,17 +59,21 @@ impl std::fmt::Debug for AckHandle {
 impl AckHandle {
     /// Ack: the command is done and is not redelivered.
     pub async fn ack(self) {
-        let _ = self.0.ack().await;
+        self.send(AckKind::Ack).await;
     }
 
     /// In-progress ack: restarts the ack wait.
     pub async fn in_progress(&self) {
-        let _ = self.0.ack_with(AckKind::Progress).await;
+        self.send(AckKind::Progress).await;
     }
 
     /// Nak: the command is redelivered immediately, to the owner of the lane at that time.
     pub async fn nak(self) {
-        let _ = self.0.ack_with(AckKind::Nak(None)).await;
+        self.send(AckKind::Nak(None)).await;
+    }
+
+    async fn send(&self, kind: AckKind) {
+        let _ = self.client.publish(self.reply.clone(), kind.into()).await;
     }
 }
 
@@ -97,6 +109,8 @@ struct PendingPull {
 /// Reads both queues of one lane.
 pub struct PullReader {
     bus: Bus,
+    /// For all ack handles.
+    client: Arc<Client>,
     channel: ChannelId,
     inbox: String,
     replies: Subscriber,
@@ -124,8 +138,8 @@ impl PullReader {
         let asked = [VecDeque::new(), VecDeque::new()];
         let mut connections = bus.connections();
         connections.mark_unchanged();
-        let (bus, channel) = (bus.clone(), channel.clone());
-        Ok(Self { bus, channel, inbox, replies, asked, next_id: 0, connections })
+        let (bus, client, channel) = (bus.clone(), Arc::new(bus.client.clone()), channel.clone());
+        Ok(Self { bus, client, channel, inbox, replies, asked, next_id: 0, connections })
     }
 
     /// Number of commands that were requested and have not come yet.
@@ -203,10 +217,14 @@ impl PullReader {
         if let Some(request) = self.asked[queue as usize].iter_mut().find(|request| request.left > 0) {
             request.left -= 1;
         }
+        let reply = message.reply.clone()?;
         let context = self.bus.jetstream.clone();
         let message = async_nats::jetstream::Message { message, context };
-        let (delivery, acker) = Delivery::split(message)?;
-        Some(Pulled { queue, delivery, claim: AckHandle(acker) })
+        let (mut delivery, _) = Delivery::split(message)?;
+        if delivery.payload.len() <= COPIED_BYTES_MAX {
+            delivery.payload = Bytes::copy_from_slice(&delivery.payload);
+        }
+        Some(Pulled { queue, delivery, claim: AckHandle { client: Arc::clone(&self.client), reply } })
     }
 
     /// Removes a request that the server has ended, without further messages or for another reason.

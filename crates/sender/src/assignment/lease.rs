@@ -32,7 +32,8 @@ impl LeaseKeeper {
                 () = ended.cancelled() => break,
                 _ = ticks.tick() => {}
             }
-            match leases.renew(&mut lease, ownership.value()).await {
+            // On the heap, because a lease mostly waits for the next renewal.
+            match Box::pin(leases.renew(&mut lease, ownership.value())).await {
                 Ok(()) => ownership.renewed(&lease),
                 Err(LeaseError::NotWritten(..)) if lease.is_held() => ticks.reset_after(RETRY_PERIOD / 5),
                 // Another replica may own it, or will soon: the lane ends what is in progress and begins nothing new.

@@ -15,6 +15,7 @@
 
 pub(crate) mod judge;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bsp::{ChannelId, CommandId};
@@ -64,7 +65,7 @@ impl Asked<'_> {
 
 /// The hash of a stored command; `None` if it is invalid, so that no entry is of it.
 fn digest(channel: &ChannelId, stored: &Delivery) -> Option<String> {
-    command::read(channel, stored).ok().map(|command| command.digest)
+    command::read(channel, &Arc::new(stored.clone())).ok().map(|command| command.digest)
 }
 
 /// The bus is unreachable or refuses something, or the lane may be lost: the eraser asks again.
@@ -109,7 +110,8 @@ async fn serve(lane: &LaneContext, mut requests: LaneRequests) {
         };
         let mut answer = ErasureAnswer::default();
         for command in asked.commands {
-            let state = settle(lane, &command).await.unwrap_or(ErasureState::Waits);
+            // On the heap, because a lane mostly waits for requests.
+            let state = Box::pin(settle(lane, &command)).await.unwrap_or(ErasureState::Waits);
             let (sequence, stored_at_us) = (command.sequence, command.stored_at_us);
             answer.commands.push(AskedCommand { sequence, stored_at_us, state });
         }
@@ -212,7 +214,7 @@ async fn answer_in_stream(lane: &LaneContext, delivery: &Delivery) -> Result<(),
         return Ok(());
     }
     // An invalid one is answered when it is delivered.
-    let Ok(job) = command::read(channel, delivery) else { return Ok(()) };
+    let Ok(job) = command::read(channel, &Arc::new(delivery.clone())) else { return Ok(()) };
     expiry::answer(lane, &job, &customer_erased()).await.map_err(|_| NotNow)
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{HELD_BYTES_MAX, IN_PROGRESS_MAX, LaneWorker, PREFETCH_MAX, WAITING_MAX};
 
 /// Time for which a lane fetches ahead at its rate.
-const PREFETCH: Duration = Duration::from_millis(500);
+const PREFETCH: Duration = Duration::from_millis(250);
 /// Fewest commands that are fetched ahead.
 const PREFETCH_MIN: usize = 4;
 

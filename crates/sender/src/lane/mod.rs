@@ -84,7 +84,8 @@ struct LaneWorker {
     lane: LaneContext,
     reader: PullReader,
     /// Commands that are not started yet.
-    queues: RecipientQueues<PendingCommand>,
+    /// In boxes: each recipient's map has room for several commands, and nearly all recipients have one.
+    queues: RecipientQueues<Box<PendingCommand>>,
     /// All commands that the lane holds, by their sequence in the stream.
     in_flight: HashMap<u64, InFlight>,
     held_bytes: usize,
@@ -117,7 +118,7 @@ pub(crate) async fn run(lane: LaneContext, is_paused: watch::Receiver<bool>) {
     let _closing = lane.closing.clone().drop_guard();
     let closing = lane.closing.clone();
     let watching = tokio::spawn(expiry::watch(lane.clone(), reports));
-    let reconciling = tokio::spawn(reconcile::run(lane.clone()));
+    let reconciling = reconcile::start(&lane);
     let erasing = tokio::spawn(erasure::watch(lane.clone()));
     let metrics = Arc::clone(&lane.shared.metrics);
     let mut worker = LaneWorker {
@@ -138,7 +139,9 @@ pub(crate) async fn run(lane: LaneContext, is_paused: watch::Receiver<bool>) {
     worker.run().await;
     closing.cancel();
     watching.abort();
-    reconciling.abort();
+    if let Some(reconciling) = reconciling {
+        reconciling.abort();
+    }
     erasing.abort();
     worker.shut_down().await;
     metrics.forget(&channel);
@@ -172,9 +175,10 @@ impl LaneWorker {
                 },
                 Some(overtaken) = self.overtaken.recv() => self.overtake(&overtaken),
                 () = sleep_until(next_start), if next_start.is_some() => {}
-                _ = self.is_paused.changed() => self.refresh().await,
+                // On the heap, because an idle lane mostly waits for the next check.
+                _ = self.is_paused.changed() => Box::pin(self.refresh()).await,
                 _ = extending.tick() => self.extend_acks().await,
-                _ = refreshing.tick() => self.refresh().await,
+                _ = refreshing.tick() => Box::pin(self.refresh()).await,
             }
             self.start();
             if self.fetch().await.is_err() {
@@ -186,6 +190,7 @@ impl LaneWorker {
     /// Adds a command that was delivered.
     fn receive(&mut self, pulled: Pulled) {
         let Pulled { queue, delivery, claim: ack } = pulled;
+        let delivery = Arc::new(delivery);
         let sequence = delivery.sequence;
         if delivery.attempt > 1
             && let Some(awaited) = &mut self.awaiting_redelivery
@@ -204,7 +209,8 @@ impl LaneWorker {
         match command::read(&self.lane.account.channel, &delivery) {
             Ok(job) => {
                 let recipient = job.command.recipient.clone();
-                let too_many = self.queues.insert(&recipient, Entry { queue, sequence, bytes, command: job });
+                let too_many =
+                    self.queues.insert(&recipient, Entry { queue, sequence, bytes, command: job.into() });
                 for entry in too_many {
                     self.refused += 1;
                     self.lane.shared.metrics.recipient_queue_full.inc();
@@ -215,7 +221,7 @@ impl LaneWorker {
                 if invalid.dead == Some(DeadLetterReason::Panicked) {
                     self.lane.shared.metrics.panicked.inc();
                 }
-                let (lane, rejected) = (self.lane.clone(), delivery.clone());
+                let (lane, rejected) = (self.lane.clone(), Arc::clone(&delivery));
                 self.spawn(
                     delivery,
                     None,

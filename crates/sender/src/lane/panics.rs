@@ -26,7 +26,8 @@ where
     if attempt < PANICS_MAX {
         return Completion::Failed;
     }
-    let giving_up = AssertUnwindSafe(async { give_up().await }).catch_unwind();
+    // On the heap, because it is rare and the future of every command would have room for it.
+    let giving_up = Box::pin(AssertUnwindSafe(async { give_up().await }).catch_unwind());
     giving_up.await.unwrap_or_else(|_| {
         count();
         Completion::Failed

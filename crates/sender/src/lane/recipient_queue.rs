@@ -95,6 +95,10 @@ impl<T> Recipient<T> {
     fn remove(&mut self, place: Key) -> Option<Entry<T>> {
         let entry = self.waiting.remove(&place)?;
         self.waiting_bytes -= entry.bytes;
+        if self.waiting.is_empty() {
+            // A map that had an entry keeps its memory, also while the recipient is only busy.
+            self.waiting = BTreeMap::new();
+        }
         Some(entry)
     }
 

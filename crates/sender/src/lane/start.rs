@@ -1,5 +1,6 @@
 //! Starts the commands of a lane: in order, as many as may be in progress, and those that need a permit when they get it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Delivery, Priority};
@@ -70,9 +71,9 @@ impl LaneWorker {
 
     /// Starts processing a command. `recipient` becomes free at its end; `None` for a command that keeps no
     /// recipient busy.
-    pub(super) fn begin(&mut self, recipient: Option<String>, job: PendingCommand, turn: Turn) {
+    pub(super) fn begin(&mut self, recipient: Option<String>, job: Box<PendingCommand>, turn: Turn) {
         let lane = self.lane.clone();
-        self.spawn(job.delivery.clone(), recipient, async move {
+        self.spawn(Arc::clone(&job.delivery), recipient, async move {
             let tracer = &lane.shared.tracer;
             let mut span = tracer.start("send command", SpanKind::Consumer, job.traceparent());
             let ending = send::process(&lane, &job, turn).await;
@@ -86,11 +87,13 @@ impl LaneWorker {
     /// Spawns the task. A panic ends the attempt of one command, and not the lane.
     pub(super) fn spawn(
         &mut self,
-        delivery: Delivery,
+        delivery: Arc<Delivery>,
         recipient: Option<String>,
         work: impl Future<Output = Completion> + Send + 'static,
     ) {
         let lane = self.lane.clone();
+        // On the heap, because every future that it is moved into would have room for it.
+        let work = Box::pin(work);
         self.running.spawn(async move {
             let count = || {
                 lane.shared.metrics.panicked.inc();

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use prost::Message;
 use proto::v1::{ReportEvent, SendResult};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::context::LaneContext;
@@ -48,10 +48,13 @@ struct Reconciler {
     asking: JoinSet<Vec<Answered>>,
 }
 
-/// Reconciles a lane until it is closed, if its channel is configured so.
-pub(crate) async fn run(lane: LaneContext) {
-    let Some(after) = lane.account.reconcile_after else { return };
-    let Ok(after) = SignedDuration::try_from(after) else { return };
+/// Starts to reconcile a lane until it is closed; `None` if its channel is not configured so.
+pub(crate) fn start(lane: &LaneContext) -> Option<JoinHandle<()>> {
+    let after = SignedDuration::try_from(lane.account.reconcile_after?).ok()?;
+    Some(tokio::spawn(run(lane.clone(), after)))
+}
+
+async fn run(lane: LaneContext, after: SignedDuration) {
     let closing = lane.closing.clone();
     let mut reconciler = Reconciler { lane, unreported: Unreported::new(after), asking: JoinSet::new() };
     tokio::select! {

@@ -7,6 +7,7 @@ pub(super) mod segment;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus::ledger::{Entry, LedgerError, LedgerKey, Revision};
@@ -91,7 +92,8 @@ pub(super) async fn watch(lane: LaneContext, reports: watch::Sender<WaitingComma
         }
         tokio::select! {
             () = closing.cancelled() => return,
-            () = backlog.check(&reports) => {}
+            // On the heap, because a lane mostly waits for the next check.
+            () = Box::pin(backlog.check(&reports)) => {}
         }
     }
 }
@@ -197,7 +199,7 @@ impl Backlog {
     async fn expire(&self, sequence: u64) -> Result<(), Unavailable> {
         let found =
             message_store::get(&self.lane.shared.bus, &COMMANDS, sequence).await.map_err(|_| Unavailable)?;
-        let Some(delivery) = found else { return Ok(()) };
+        let Some(delivery) = found.map(Arc::new) else { return Ok(()) };
         match command::read(&self.lane.account.channel, &delivery) {
             Ok(job) => answer(&self.lane, &job, &Outcome::Expired { last_error: None }).await,
             Err(unsendable) => {

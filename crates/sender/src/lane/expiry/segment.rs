@@ -1,5 +1,7 @@
 //! Reads the deadlines of commands in the stream, in segments that are read concurrently.
 
+use std::sync::Arc;
+
 use bus::read;
 use bus::{Priority, Subject, command_consumers};
 use jiff::Timestamp;
@@ -83,6 +85,7 @@ impl Segment {
             }
             match command_consumers::next_stored(&lane.shared.bus, &subject, self.next).await {
                 Ok(Some(delivery)) if delivery.sequence <= self.end => {
+                    let delivery = Arc::new(delivery);
                     let deadline = match command::read(channel, &delivery) {
                         Ok(job) => job.deadline,
                         Err(_) => command::last_deadline(&delivery),
