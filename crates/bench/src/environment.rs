@@ -193,8 +193,17 @@ pub(crate) struct Program {
 impl Program {
     /// Returns its peak memory in MiB; `None` if the system does not report it.
     pub(crate) fn peak_mib(&self) -> Option<f64> {
+        self.memory_mib("VmHWM:")
+    }
+
+    /// Returns its memory at present in MiB; `None` if the system does not report it.
+    pub(crate) fn resident_mib(&self) -> Option<f64> {
+        self.memory_mib("VmRSS:")
+    }
+
+    fn memory_mib(&self, name: &str) -> Option<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
     }
 

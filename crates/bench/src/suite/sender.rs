@@ -1,4 +1,5 @@
-//! One sender with many channels, against a simulated account with a response time; and a channel beside a slow one.
+//! One sender with many channels, against a simulated account with a response time; a channel beside a slow one; and the memory of many
+//! channels without commands.
 
 use bus::Priority;
 
@@ -23,6 +24,10 @@ const SENDS_PER_S_MIN: f64 = 2000.0;
 const BESIDE_RATIO_MAX: f64 = 2.0;
 /// Most memory of the sender at full rate, in MiB.
 const MEMORY_MIB_MAX: f64 = 128.0;
+/// Channels of the measurement without commands.
+const IDLE_CHANNELS: usize = 1_000;
+/// Most memory of the sender with these channels, in MiB.
+const IDLE_MEMORY_MIB_MAX: f64 = 64.0;
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let stage = SenderSetup::start(Environment::start(effort.layout).await?).await?;
@@ -47,6 +52,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     }
     let beside = measure_beside(&stage, effort).await?;
     stage.end();
+    let idle_mib = measure_idle(effort).await?;
     let sends = Row::alone("sends", "sends/s", per_second.into_iter());
     let beside = Row::against(
         "beside",
@@ -54,10 +60,13 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
         beside.into_iter(),
     );
     let memory = Row::alone("memory", "most memory in the last round, MiB", peak_mib.into_iter());
+    let idle =
+        Row::alone("memory-idle", "memory with 1,000 channels without commands, MiB", idle_mib.into_iter());
     let rows = [
         sends.map(|row| row.with_aim(Aim::AtLeast(SENDS_PER_S_MIN)).with_width_max(WIDTH_MAX_RATE)),
         beside.map(|row| row.with_aim(Aim::Below(BESIDE_RATIO_MAX)).with_width_max(WIDTH_MAX_RATE)),
         memory.map(|row| row.with_aim(Aim::AtMost(MEMORY_MIB_MAX))),
+        idle.map(|row| row.with_aim(Aim::AtMost(IDLE_MEMORY_MIB_MAX))),
     ];
     Ok(Measured { rows: rows.into_iter().flatten().collect(), ..Measured::default() })
 }
@@ -90,4 +99,20 @@ async fn measure_beside(stage: &SenderSetup, effort: Effort) -> anyhow::Result<V
     }
     sender.end().await;
     Ok(pairs)
+}
+
+/// Measures the memory with many channels without commands, a while after all of their lanes were ready to send.
+async fn measure_idle(effort: Effort) -> anyhow::Result<Option<f64>> {
+    let stage = SenderSetup::start(Environment::start(effort.layout).await?).await?;
+    for number in 0..IDLE_CHANNELS {
+        stage.apply(number, BESIDE_RATE_PER_S).await?;
+    }
+    let sender = stage.sender()?;
+    stage.until_ready(IDLE_CHANNELS).await?;
+    tokio::time::sleep(effort.time).await;
+    let memory_mib = sender.resident_mib();
+    output::say(&format!("  {:.1} MiB with idle channels", memory_mib.unwrap_or_default()));
+    sender.end().await;
+    stage.end();
+    Ok(memory_mib)
 }

@@ -6,10 +6,12 @@ use anyhow::bail;
 use blob::RedisOptions;
 use blob::inspect::Inspector;
 use bsp::{ChannelId, SettingsContext};
+use bus::lease::Leases;
 use bus::{Headers, Priority, Subject, headers};
 use channel::CredentialKey;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use lane_state::{LaneState, lane_of_lease};
 use prost::Message;
 use proto::v1::{OutboundText, SendCommand, send_command};
 use servers::RedisServer;
@@ -151,6 +153,26 @@ impl SenderSetup {
             }
             if Instant::now() > deadline {
                 bail!("{} of {count} messages arrived", times.len());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until this number of lanes is ready to send, as their leases say.
+    pub(crate) async fn until_ready(&self, lanes: usize) -> anyhow::Result<()> {
+        let watching = self.stop.child_token();
+        let _watching = watching.clone().drop_guard();
+        let leases = Leases::watch(&self.environment.bus, watching);
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let held = leases.held().into_iter().filter(|(name, _)| lane_of_lease(name).is_some());
+            let states = held.filter_map(|(_, lease)| LaneState::from_bytes(&lease.value));
+            let ready = states.filter(|state| state.halted.is_none()).count();
+            if ready >= lanes {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{ready} of {lanes} lanes are ready to send");
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
