@@ -8,6 +8,7 @@ use bus::streams::{EVENTS, StreamSettings};
 use bus::{Bus, EventKind, Headers, Subject, headers, provision};
 use futures_util::TryStreamExt;
 
+use crate::harness::files::copy_folder;
 use crate::harness::secured::Secured;
 use crate::harness::{Installation, TIMEOUT, eventually, within};
 
@@ -126,7 +127,7 @@ async fn following_begins_where_it_is_told_and_leaves_no_consumer_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_was_created_again_is_noticed_at_its_end() {
+async fn a_stream_that_was_created_again_is_noticed_while_it_is_shorter() {
     let installation = Installation::start().await;
     let bsp = bsp::registry::find("infobip").unwrap().profile().id;
     let subject = Subject::Event(EventKind::Report, bsp, ChannelId::parse("channel-0").unwrap());
@@ -148,10 +149,11 @@ async fn a_stream_that_was_created_again_is_noticed_at_its_end() {
     client.publish(subject.to_text(), "x".into()).await.unwrap().await.unwrap();
     let notice =
         async { while !matches!(followed.next_or_end().await, Ok(None)) || !followed.has_gone_back() {} };
-    tokio::time::timeout(3 * TIMEOUT, notice).await.expect("the stream ends before what was read");
+    tokio::time::timeout(3 * TIMEOUT, notice).await.expect("the reader finds the other stream");
+    assert!(followed.next().await.is_err(), "what comes now is incomplete");
 }
 
-/// The server says no sequence that is lower than those that were read.
+/// The other stream has every sequence that was read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_created_again_and_has_more_messages_is_noticed_by_its_time() {
     let installation = Installation::start().await;
@@ -188,6 +190,67 @@ async fn a_stream_that_was_created_again_and_has_more_messages_is_noticed_by_its
     let mut again = follow_subject(&installation.bus, &EVENTS, &subject, since);
     take(&mut again, 1..=9).await;
     assert!(again.next_or_end().await.unwrap().is_none() && !again.has_gone_back());
+}
+
+/// Such a stream keeps its time of creation.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_a_stream_is_noticed_by_its_end_or_by_its_messages() {
+    let mut installation = Installation::start().await;
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    let subject = Subject::Event(EventKind::Report, bsp, ChannelId::parse("channel-0").unwrap());
+    let since = jiff::Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    let (streams, backup) =
+        (installation.folder().join("nats/jetstream"), installation.folder().join("backup"));
+    store_bare(&installation, &subject, 2).await;
+    installation.nats.stop().await;
+    copy_folder(&streams, &backup);
+    installation.nats.start_again().await.unwrap();
+    store_bare(&installation, &subject, 3).await;
+    let mut whole = follow(&installation.bus, &EVENTS, FollowOptions::default());
+    let mut of_subject = follow_subject(&installation.bus, &EVENTS, &subject, since);
+    let mut later = follow_subject(&installation.bus, &EVENTS, &subject, since);
+    for followed in [&mut whole, &mut of_subject, &mut later] {
+        take(followed, 1..=5).await;
+    }
+    // The same stream after a restart, without the message that was read last.
+    let client = jetstream::new(async_nats::connect(installation.nats.url()).await.unwrap());
+    client.get_stream(EVENTS.name).await.unwrap().delete_message(5).await.unwrap();
+    installation.nats.stop().await;
+    installation.nats.start_again().await.unwrap();
+    store_bare(&installation, &subject, 1).await;
+    for followed in [&mut whole, &mut of_subject, &mut later] {
+        take(followed, 6..=6).await;
+        assert!(followed.next_or_end().await.unwrap().is_none() && !followed.has_gone_back());
+    }
+    installation.nats.stop().await;
+    std::fs::remove_dir_all(&streams).unwrap();
+    copy_folder(&backup, &streams);
+    installation.nats.start_again().await.unwrap();
+    until_gone_back(&mut whole).await;
+    until_gone_back(&mut of_subject).await;
+    // Before this reader has a consumer again, the stream has as many messages as were read.
+    store_bare(&installation, &subject, 8).await;
+    until_gone_back(&mut later).await;
+}
+
+/// Stores messages without the checks of the gateway.
+async fn store_bare(installation: &Installation, subject: &Subject, count: usize) {
+    let client = jetstream::new(async_nats::connect(installation.nats.url()).await.unwrap());
+    for _ in 0..count {
+        client.publish(subject.to_text(), "x".into()).await.unwrap().await.unwrap();
+    }
+}
+
+async fn until_gone_back(followed: &mut Followed) {
+    let notice = async {
+        while !followed.has_gone_back() {
+            // An error while the server is away is followed by another attempt.
+            if let Ok(Some(read)) = followed.next_or_end().await {
+                panic!("sequence {} of the other stream was read", read.delivery.sequence);
+            }
+        }
+    };
+    tokio::time::timeout(2 * TIMEOUT, notice).await.expect("the reader finds that it was restored");
 }
 
 /// As user `sender`, which reads two kinds of events of its channels, and no other.

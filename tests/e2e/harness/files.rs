@@ -1,4 +1,6 @@
-//! Uploads to media, and commands to Redis.
+//! Uploads to media, commands to Redis, and copies of folders.
+
+use std::path::Path;
 
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
@@ -39,6 +41,20 @@ pub(crate) async fn stored(media: &str, kind: &str, content_type: &str, body: Ve
     let answer = upload(media, kind, content_type, body).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+}
+
+/// Copies a folder with everything in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy_folder(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
 }
 
 /// A header of a response; empty if it has none.

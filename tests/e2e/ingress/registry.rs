@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bus::registry::StoredChannel;
-use bus::streams::StreamSettings;
+use bus::streams::{CHANNELS_BUCKET, StreamSettings};
 
 use crate::harness::{Installation, Webhook, eventually, exclusive, within};
 
@@ -44,6 +44,23 @@ async fn a_change_reaches_ingress_within_a_second() {
     let found = bus::registry::read(&installation.bus, "new-1").await.unwrap().unwrap();
     bus::registry::remove(&installation.bus, "new-1", found.revision).await.unwrap();
     status_becomes("two", 401).await;
+    ingress.stop().await;
+}
+
+/// The connection stays, and the bucket has fewer changes than the service has read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_reaches_ingress_also_after_the_bucket_was_created_again() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    assert_eq!(webhook("one").post(ingress.address).await.status.as_u16(), 401);
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    async_nats::jetstream::new(client).delete_stream(CHANNELS_BUCKET.stream).await.unwrap();
+    bus::provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
+    installation.apply_channels(&channel(r#"{ password = "one" }"#)).await;
+    eventually("the channel in the new bucket is used", || async {
+        (webhook("one").post(ingress.address).await.status.as_u16() == 200).then_some(())
+    })
+    .await;
     ingress.stop().await;
 }
 

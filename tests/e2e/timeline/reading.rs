@@ -1,10 +1,13 @@
 //! How the timeline reads the streams: killed at any moment, away, with streams that were created again, and without any effect
 //! on the path of messages.
 
+use std::path::Path;
+
 use bus::provision;
 use bus::streams::{DEADLETTERS, EVENTS, StreamSettings};
 use serde_json::Value;
 
+use crate::harness::files::copy_folder;
 use crate::harness::slow_bus::{Slow, SlowBus};
 use crate::harness::timeline::{RunningTimeline, store_folder};
 use crate::harness::{Installation, Webhook, eventually};
@@ -229,18 +232,13 @@ async fn until_each_is_there(installation: &Installation, timeline: &RunningTime
     }
 }
 
-/// Copies a folder with everything in it.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let to = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            copy(&file.path(), &to);
-        } else {
-            std::fs::copy(file.path(), to).unwrap();
-        }
-    }
+/// Restarts the server with the streams of a backup.
+async fn restore(installation: &mut Installation, backup: &Path) {
+    let streams = installation.folder().join("nats").join("jetstream");
+    installation.nats.stop().await;
+    std::fs::remove_dir_all(&streams).unwrap();
+    copy_folder(backup, &streams);
+    installation.nats.start_again().await.unwrap();
 }
 
 #[tokio::test]
@@ -261,16 +259,13 @@ async fn a_stream_that_was_restored_from_an_older_copy_is_read_again() {
     };
     post(&installation, 1..=2).await;
     installation.nats.stop().await;
-    copy(&streams, &backup);
+    copy_folder(&streams, &backup);
     installation.nats.start_again().await.unwrap();
     post(&installation, 3..=6).await;
     let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
     until_read(&timeline, "EVENTS", 6).await;
     timeline.program.kill().await;
-    installation.nats.stop().await;
-    std::fs::remove_dir_all(&streams).unwrap();
-    copy(&backup, &streams);
-    installation.nats.start_again().await.unwrap();
+    restore(&mut installation, &backup).await;
     post(&installation, 11..=12).await;
     let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
     timeline.answer("m-12", "its report", |answer| rows_of_event(answer) == 1).await;
@@ -282,14 +277,18 @@ async fn a_stream_that_was_restored_from_an_older_copy_is_read_again() {
     assert_eq!(missed(&timeline, "m-1").await, []);
     timeline.program.kill().await;
     // Restored again, and with as many messages as before when the timeline comes back: the last one is another.
-    installation.nats.stop().await;
-    std::fs::remove_dir_all(&streams).unwrap();
-    copy(&backup, &streams);
-    installation.nats.start_again().await.unwrap();
+    restore(&mut installation, &backup).await;
     post(&installation, 31..=44).await;
-    let timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    let mut timeline = RunningTimeline::start(&installation, &store, &[]).await;
     timeline.answer("m-31", "its report", |answer| rows_of_event(answer) == 1).await;
     until_each_is_there(&installation, &timeline, &[1, 2, 6, 11, 20, 31, 38, 44]).await;
+    // Restored once more, and with more messages than before when a timeline that was running all the time is connected again.
+    timeline.program.signal("STOP").await;
+    restore(&mut installation, &backup).await;
+    post(&installation, 51..=70).await;
+    timeline.program.signal("CONT").await;
+    timeline.answer("m-51", "its report", |answer| rows_of_event(answer) == 1).await;
+    until_each_is_there(&installation, &timeline, &[1, 2, 6, 44, 51, 62, 63, 70]).await;
 }
 
 #[tokio::test]

@@ -21,9 +21,11 @@
 //! each answer, up to 32 MiB, and has no setting for it. So a consumer gets one answer (`ANSWERS_MAX`); what it has sent is read, and
 //! a new one continues after it. What the client drops because more messages wait than it holds is a gap, and read again.
 //!
-//! A stream that was created again has another time of creation, which [`follow_subject`] compares with each new consumer
-//! ([`Followed::has_gone_back`]). What follows from it is left to others, and [`follow`] leaves to its user to notice it. A stream that
-//! was restored from an older copy keeps its time: it is noticed while it has fewer messages than were read.
+//! A stream that was created again, or restored from an older copy, has other messages than those that were read
+//! ([`Followed::has_gone_back`]). The server does not say so: from 2.11 on, a consumer that begins after the end of the stream is silent
+//! until the stream gets there (nats-server pull request 6253); earlier servers let it begin at the end. So each new consumer begins
+//! with the last message that was read, whose time is compared, and so are the stream's time of creation and last sequence. An older
+//! copy that has grown past that message is not noticed if the message is no longer stored. What follows from it is left to others.
 
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::connect::Bus;
+use crate::read::StreamState;
 use crate::read::messages::{ReadError, ReadMessage};
 pub use crate::read::observer::FollowOptions;
 use crate::read::observer::{Consumer, FollowedSubject, Step, Wanted, create};
@@ -41,6 +44,8 @@ use crate::schema::subject::Subject;
 
 /// Pause after a failed attempt to create a consumer.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long a stream may end before a message that was read: the new leader of a cluster may still be applying what it has.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
 
 /// The messages of a stream in its order, without end.
 pub struct Followed {
@@ -52,11 +57,29 @@ pub struct Followed {
     connections: watch::Receiver<u64>,
     source: Source,
     passed: u64,
-    /// When the stream was created, as the last consumer found it; `None` where that is not read.
+    /// The message that was returned last.
+    last: Option<Last>,
+    /// When the stream was created, as the first consumer found it.
     created_at: Option<Timestamp>,
-    /// Whether a consumer found another time.
-    was_created_again: bool,
+    /// Since when the stream ends before `last`.
+    behind_since: Option<Instant>,
+    has_gone_back: bool,
     retry_at: Instant,
+}
+
+/// What identifies a message of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Last {
+    sequence: u64,
+    stored_at: Timestamp,
+}
+
+/// What the stream of a new consumer is to the one that was read before.
+enum Found {
+    Same,
+    /// It ends before a message that was read, and may still be the same.
+    Behind,
+    Other,
 }
 
 /// Where messages come from.
@@ -88,8 +111,10 @@ pub fn follow(bus: &Bus, stream: &'static StreamDefinition, options: FollowOptio
         connections: bus.connections(),
         source: Source::Missing,
         passed: 0,
+        last: None,
         created_at: None,
-        was_created_again: false,
+        behind_since: None,
+        has_gone_back: false,
         retry_at: Instant::now(),
     }
 }
@@ -111,20 +136,25 @@ impl Followed {
     ///
     /// # Errors
     /// [`ReadError`] when no consumer can be created, because the stream is missing or the server does not respond. The next call
-    /// tries again after a pause.
+    /// tries again after a pause. Also when the stream has gone back ([`Followed::has_gone_back`]): it has to be followed again, from where
+    /// its user begins.
     pub async fn next(&mut self) -> Result<ReadMessage, ReadError> {
         loop {
             if let Some(read) = self.next_or_end().await? {
                 return Ok(read);
             }
+            if self.has_gone_back {
+                let what = "it was created again, or has gone back to an older state";
+                return Err(ReadError::new(self.stream.name, what));
+            }
         }
     }
 
     /// The same as [`Followed::next`], but it returns `None` at a sign of life, which the server sends while there is nothing to read,
-    /// and when the stream is found to have been created again.
+    /// and when the stream is found to have gone back.
     ///
     /// # Errors
-    /// As [`Followed::next`].
+    /// [`ReadError`] when no consumer can be created. The next call tries again after a pause.
     pub async fn next_or_end(&mut self) -> Result<Option<ReadMessage>, ReadError> {
         loop {
             let consumer = match &mut self.source {
@@ -132,7 +162,7 @@ impl Followed {
                 Source::Creating(creating) => {
                     let created = creating.await;
                     self.source = Source::Missing;
-                    if self.is_of_other_stream(created?) {
+                    if self.take_consumer(created?) {
                         return Ok(None);
                     }
                     continue;
@@ -141,16 +171,27 @@ impl Followed {
                     tokio::time::sleep_until(self.retry_at).await;
                     self.connections.mark_unchanged();
                     self.retry_at = Instant::now() + RETRY_PAUSE;
-                    let wanted =
-                        Wanted { stream: self.stream, options: self.options, subject: self.subject.clone() };
+                    let wanted = self.wanted();
                     self.source = Source::Creating(Box::pin(create(self.bus.clone(), wanted)));
                     continue;
                 }
             };
             match consumer.step(&self.bus, &mut self.connections).await {
                 Step::Message(read) => {
-                    self.options.next_sequence = read.delivery.sequence + 1;
-                    return Ok(Some(read));
+                    let of_read =
+                        Last { sequence: read.delivery.sequence, stored_at: read.delivery.stored_at };
+                    match self.last {
+                        // The message with which the consumer begins.
+                        Some(last) if last == of_read => {}
+                        Some(last) if last.sequence >= of_read.sequence => {
+                            self.has_gone_back = true;
+                            return Ok(None);
+                        }
+                        _ => {
+                            self.last = Some(of_read);
+                            return Ok(Some(read));
+                        }
+                    }
                 }
                 Step::Nothing => {}
                 Step::Passed(sequence) => self.passed = sequence,
@@ -168,14 +209,36 @@ impl Followed {
         }
     }
 
-    /// Takes a new consumer. Returns whether its stream is not the one that was read before.
-    fn is_of_other_stream(&mut self, consumer: Consumer) -> bool {
-        let found_at = consumer.stream_created_at;
-        let is_other = self.created_at.is_some() && self.created_at != found_at;
-        self.created_at = found_at;
-        self.was_created_again |= is_other;
-        self.source = Source::Consumer(consumer);
+    /// What the next consumer is to read: the last message again, and what follows it.
+    fn wanted(&self) -> Wanted {
+        let next_sequence = self.last.map_or(self.options.next_sequence, |last| last.sequence);
+        let options = FollowOptions { next_sequence, ..self.options };
+        Wanted { stream: self.stream, options, subject: self.subject.clone() }
+    }
+
+    /// Takes a new consumer, unless its stream may not have all messages yet. Returns whether the stream is found to have gone back.
+    fn take_consumer(&mut self, consumer: Consumer) -> bool {
+        let found = self.compare(consumer.stream);
+        if !matches!(found, Found::Behind) {
+            self.source = Source::Consumer(consumer);
+        }
+        let is_other = matches!(found, Found::Other);
+        self.has_gone_back |= is_other;
         is_other
+    }
+
+    fn compare(&mut self, found: StreamState) -> Found {
+        let created_at = *self.created_at.get_or_insert(found.created_at);
+        if created_at != found.created_at {
+            return Found::Other;
+        }
+        let reached = self.last.map_or(self.options.next_sequence.saturating_sub(1), |last| last.sequence);
+        if found.last_sequence >= reached {
+            self.behind_since = None;
+            return Found::Same;
+        }
+        let since = *self.behind_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < BEHIND_MAX { Found::Behind } else { Found::Other }
     }
 
     /// A sequence up to which the stream held no more messages than [`Self::next`] returned, as the server said last; 0 before it said
@@ -184,9 +247,9 @@ impl Followed {
         self.passed
     }
 
-    /// Whether messages of the stream are not read because it was created again, when [`Self::next_or_end`] returned `None` now: it ended
-    /// before a message that was returned, or, with [`follow_subject`], its time of creation is another one.
+    /// Whether the stream is not the one that was read: it was created again, or ends before a message that was returned, or has another
+    /// message in its place. What is returned after that is incomplete.
     pub fn has_gone_back(&self) -> bool {
-        self.was_created_again || self.passed + 1 < self.options.next_sequence
+        self.has_gone_back
     }
 }

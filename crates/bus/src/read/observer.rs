@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use crate::client::connect::Bus;
 use crate::consume::delivery::Delivery;
 use crate::read::messages::{ReadError, ReadMessage};
+use crate::read::{StreamState, state};
 use crate::schema::streams::{OBSERVER, RECONCILER, StreamDefinition};
-use crate::schema::timestamps::to_timestamp;
 
 /// Interval of the server's signs of life while there are no messages.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -72,8 +72,8 @@ impl Wanted {
 /// A consumer on the server.
 pub(super) struct Consumer {
     inbox: Subscriber,
-    /// When its stream was created, where one subject is read.
-    pub(super) stream_created_at: Option<Timestamp>,
+    /// Its stream, just after it was created.
+    pub(super) stream: StreamState,
     /// Number of the messages that came from it. Each has the next number.
     came: u64,
     heard_at: Instant,
@@ -105,7 +105,6 @@ pub(super) async fn create(bus: Bus, wanted: Wanted) -> Result<Consumer, ReadErr
     let deliver_subject = bus.client.new_inbox();
     let inbox = bus.client.subscribe(deliver_subject.clone()).await;
     let inbox = inbox.map_err(|error| ReadError::new(name, error))?;
-    let is_of_subject = wanted.subject.is_some();
     let consumer_name = match &wanted.subject {
         // The end of an inbox is random.
         Some(_) => format!("{RECONCILER}-{}", deliver_subject.rsplit('.').next().unwrap_or_default()),
@@ -132,23 +131,9 @@ pub(super) async fn create(bus: Bus, wanted: Wanted) -> Result<Consumer, ReadErr
     };
     let created = bus.jetstream.create_consumer_on_stream(config, name).await;
     created.map_err(|error| ReadError::new(name, error))?;
-    // After the consumer: if the stream is deleted in between, the consumer is gone, and this time is read again.
-    let stream_created_at = if is_of_subject { Some(created_at(&bus, wanted.stream).await?) } else { None };
-    Ok(Consumer {
-        inbox,
-        stream_created_at,
-        came: 0,
-        heard_at: Instant::now(),
-        answered: String::new(),
-        answers: 0,
-    })
-}
-
-/// When a stream was created.
-async fn created_at(bus: &Bus, stream: &'static StreamDefinition) -> Result<Timestamp, ReadError> {
-    let found = bus.jetstream.get_stream(stream.name).await;
-    let found = found.map_err(|error| ReadError::new(stream.name, error))?;
-    Ok(to_timestamp(found.cached_info().created.unix_timestamp_nanos()))
+    // After the consumer: if the stream is deleted in between, the consumer is gone, and this is read again.
+    let stream = state(&bus, wanted.stream).await?;
+    Ok(Consumer { inbox, stream, came: 0, heard_at: Instant::now(), answered: String::new(), answers: 0 })
 }
 
 impl Consumer {

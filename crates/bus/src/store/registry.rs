@@ -21,6 +21,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Timeout of reading the bucket's last sequence, in services that check it.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Interval of comparing the bucket with the one that is watched.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
 /// Most channels that are read concurrently.
 const READS_AT_ONCE: usize = 32;
 
@@ -194,8 +196,8 @@ pub async fn remove(bus: &Bus, id: &str, expected: Revision) -> Result<(), Regis
 /// The channels as last read; `None` until the registry was read for the first time.
 pub type Snapshots = watch::Receiver<Option<Arc<Channels>>>;
 
-/// Watches the registry until `stop`. The last channels stay while the bus is unavailable; after every reconnection all
-/// of them are read again.
+/// Watches the registry until `stop`. The last channels stay while the bus is unavailable; after every reconnection, and when the bucket
+/// is another one, all of them are read again.
 pub fn watch(bus: &Bus, stop: CancellationToken) -> Snapshots {
     let (sender, receiver) = watch::channel(None);
     let bus = bus.clone();
@@ -232,32 +234,60 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
         let status = bucket.status().await.map_err(|error| RegistryError::Read(error.into()))?;
         let entries =
             bucket.watch_with_history(">").await.map_err(|error| RegistryError::Read(error.into()))?;
-        Ok((status.values(), entries))
+        Ok((bucket, status, entries))
     };
     // A response that was lost with the connection would never come.
     let opened = tokio::select! {
         opened = opening => opened,
         _ = connections.changed() => return Ok(()),
     };
-    let (stored, mut entries) = opened?;
+    let (bucket, status, mut entries) = opened?;
+    let mut watched = Watched { created_at: status.info.created, revision: 0 };
+    let mut compare = tokio::time::interval_at(Instant::now() + COMPARE_INTERVAL, COMPARE_INTERVAL);
     // The channels before a reconnection, for values that this version cannot read. Only the first reading uses them:
     // later changes are applied as they are.
     let mut known = sender.borrow().clone().unwrap_or_default();
     let mut channels = Channels::default();
-    let mut is_complete = stored == 0;
+    let mut is_complete = status.values() == 0;
     loop {
         if is_complete {
             known = Arc::default();
             sender.send_replace(Some(Arc::new(channels.clone())));
         }
-        let entry = tokio::select! {
-            entry = entries.next() => entry,
-            _ = connections.changed() => return Ok(()),
+        let entry = loop {
+            tokio::select! {
+                entry = entries.next() => break entry,
+                _ = connections.changed() => return Ok(()),
+                _ = compare.tick() => {}
+            }
+            if watched.is_replaced(&bucket).await {
+                return Ok(());
+            }
         };
         let Some(entry) = entry else { return Ok(()) };
         let entry = entry.map_err(|error| RegistryError::Read(error.into()))?;
+        watched.revision = entry.revision;
         is_complete |= entry.delta == 0;
         take(entry, &known, &mut channels);
+    }
+}
+
+/// The bucket that is watched.
+struct Watched {
+    created_at: time::OffsetDateTime,
+    /// Of the last change.
+    revision: u64,
+}
+
+impl Watched {
+    /// Whether the bucket was deleted and created again, or restored from an older copy, and has channels. From nats-server 2.11 on, the
+    /// watcher is silent then until the bucket has as many changes as it has seen (pull request 6253).
+    async fn is_replaced(&self, bucket: &Store) -> bool {
+        // While the server does not answer, nothing is known.
+        let Ok(found) = bucket.stream.get_info().await else { return false };
+        let is_other = found.created != self.created_at || found.state.last_sequence < self.revision;
+        // A service keeps its channels until others are applied.
+        is_other && found.state.messages > 0
     }
 }
 
