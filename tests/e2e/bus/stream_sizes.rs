@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bus::Bus;
 use bus::inspect::StreamInfo;
-use bus::{Bus, BusOptions};
 use servers::{NatsOptions, NatsServer};
 use tokio::net::TcpListener;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::{Installation, run_cli_with, within};
+use crate::harness::{Installation, bus_options, run_cli_with, within};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -21,7 +21,7 @@ async fn cli(url: &str, args: &[&str], variables: &[(&str, &str)]) -> (Option<i3
 }
 
 async fn streams(url: &str) -> Vec<StreamInfo> {
-    let bus = Bus::connect(&BusOptions::new("test", url)).await.unwrap();
+    let bus = Bus::connect(&bus_options("test", url)).await.unwrap();
     bus::inspect::streams(&bus).await.unwrap()
 }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::routing::get;
 use bus::streams::{NORMALIZER, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Priority, Subject, provision};
+use bus::{Bus, Headers, Priority, Subject, provision};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::cluster::Cluster;
 use crate::harness::outbound::{Outbound, channel, load_functions, text};
-use crate::harness::{Installation, TIMEOUT, eventually, run_cli_with};
+use crate::harness::{Installation, TIMEOUT, bus_options, eventually, run_cli_with};
 
 /// A running installation with one channel, and what is passed to the command.
 struct Patient {
@@ -345,7 +345,7 @@ async fn ask(stream: &mut BufReader<TcpStream>, subject: &str, body: &str) -> Va
 async fn every_server_of_a_cluster_is_asked_for_its_version() {
     let cluster = Cluster::start().await;
     let url = cluster.servers[0].url();
-    let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();
+    let bus = Bus::connect_now(&bus_options("test", &url)).await.unwrap();
     let settings = StreamSettings { replicas: 3, ..StreamSettings::default() };
     // JetStream is unavailable until the servers have formed a cluster.
     eventually("streams are made", || async { provision::apply(&bus, &settings).await.ok() }).await;

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use bus::streams::{COMMANDS, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Priority, PublishError, Stored, Subject, headers, inspect, provision};
+use bus::{Bus, Headers, Priority, PublishError, Stored, Subject, headers, inspect, provision};
 use tokio::time::Instant;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::outbound::channel;
-use crate::harness::{Installation, Webhook, eventually, exclusive, within};
+use crate::harness::{Installation, Webhook, bus_options, eventually, exclusive, within};
 
 fn body(number: usize) -> String {
     format!(
@@ -144,14 +144,14 @@ async fn a_leader_without_a_majority_has_stored_nothing() {
     let _alone = exclusive().await;
     let mut cluster = Cluster::start().await;
     let url = cluster.servers[0].url();
-    let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();
+    let bus = Bus::connect_now(&bus_options("test", &url)).await.unwrap();
     let settings = StreamSettings { replicas: 3, ..StreamSettings::default() };
     within(Duration::from_secs(90), "streams are made", || async {
         provision::apply(&bus, &settings).await.ok()
     })
     .await;
     let leading = eventually("COMMANDS has a leader", || leader(&url, COMMANDS.name)).await;
-    let bus = Bus::connect_now(&BusOptions::new("test", cluster.servers[leading].url())).await.unwrap();
+    let bus = Bus::connect_now(&bus_options("test", cluster.servers[leading].url())).await.unwrap();
     let others: Vec<usize> = (0..cluster.servers.len()).filter(|number| *number != leading).collect();
     for number in &others {
         cluster.servers[*number].kill().await;
@@ -173,7 +173,7 @@ async fn jetstream_answers_that_the_stream_of_a_stopped_server_is_offline() {
     let _alone = exclusive().await;
     let mut cluster = Cluster::start().await;
     let url = cluster.servers[0].url();
-    let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();
+    let bus = Bus::connect_now(&bus_options("test", &url)).await.unwrap();
     within(Duration::from_secs(90), "streams are made", || async {
         provision::apply(&bus, &StreamSettings::default()).await.ok()
     })
@@ -182,7 +182,7 @@ async fn jetstream_answers_that_the_stream_of_a_stopped_server_is_offline() {
     let leading = eventually("COMMANDS has a leader", || leader(&url, COMMANDS.name)).await;
     cluster.servers[leading].stop().await;
     let other = (leading + 1) % cluster.servers.len();
-    let bus = Bus::connect_now(&BusOptions::new("test", cluster.servers[other].url())).await.unwrap();
+    let bus = Bus::connect_now(&bus_options("test", cluster.servers[other].url())).await.unwrap();
     within(Duration::from_secs(60), "the stream is offline", || async {
         inspect::streams(&bus).await.err()?.is_jetstream_error().then_some(())
     })

@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::harness::secured::{Secured, free_address, root};
 use crate::harness::secured_channel::{CHANNEL, channels_file, command, read_events, simulated_infobip};
-use crate::harness::{Program, TIMEOUT, eventually};
+use crate::harness::{Program, TIMEOUT, bus_options, eventually};
 
 /// An installation that sends: channels, a sender, and a simulated account.
 struct Sending {
@@ -68,8 +68,7 @@ async fn one_command_through_both_accounts_is_sent_once(servers: usize) {
     let sent = SendCommand { content: Some(send_command::Content::Text(text)), ..command("c-1") };
     let mut published = 0;
     for server in std::iter::once(&secured.nats).chain(&secured.others) {
-        let options =
-            BusOptions { nkey: Some(secured.seed("aicc")), ..BusOptions::new("aicc", server.url()) };
+        let options = BusOptions { nkey: Some(secured.seed("aicc")), ..bus_options("aicc", server.url()) };
         let aicc = Bus::connect_now(&options).await.unwrap();
         published += 1;
         let id = format!("aicc-{published}");

@@ -17,7 +17,7 @@ use crate::harness::secured::{Secured, free_address};
 use crate::harness::secured_channel::{
     CHANNEL, Events, channels_file, command, read_events, simulated_infobip,
 };
-use crate::harness::{TIMEOUT, eventually};
+use crate::harness::{TIMEOUT, bus_options, eventually};
 
 const MARKER: &str = "no-such.may.publish.here";
 
@@ -461,7 +461,7 @@ async fn strangers_do_not_get_in() {
     let secured = Secured::start().await;
     let stranger = bus::NkeySeed::generate();
     for nkey in [None, Some(stranger)] {
-        let options = bus::BusOptions { nkey, ..bus::BusOptions::new("stranger", secured.nats.url()) };
+        let options = bus::BusOptions { nkey, ..bus_options("stranger", secured.nats.url()) };
         assert!(bus::Bus::connect_now(&options).await.is_err());
     }
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Installation, Program, eventually, within};
+use crate::harness::{Installation, Program, bus_options, eventually, within};
 
 /// A CA, and a folder of files that it has signed.
 struct Authority {
@@ -77,11 +77,8 @@ async fn nats_accepts_only_tls_clients_that_trust_its_ca() {
     let options = NatsOptions { config: Some(config), ..NatsOptions::open(authority.file("nats")) };
     let nats = NatsServer::start(options).await.unwrap();
     let url = nats.url().replace("nats://", "tls://");
-    assert!(
-        Bus::connect_now(&BusOptions::new("test", &*url)).await.is_err(),
-        "an unknown authority is refused"
-    );
-    let known = BusOptions { ca_file: Some(authority.file("ca.pem")), ..BusOptions::new("test", &*url) };
+    assert!(Bus::connect_now(&bus_options("test", &*url)).await.is_err(), "an unknown authority is refused");
+    let known = BusOptions { ca_file: Some(authority.file("ca.pem")), ..bus_options("test", &*url) };
     let bus = Bus::connect_now(&known).await.unwrap();
     bus::provision::apply(&bus, &bus::streams::StreamSettings::default()).await.unwrap();
     // The same by the settings of a program.
