@@ -126,9 +126,10 @@ impl Part {
                  servers, where imchannel uses no batches, because they sync together what comes at the same time."
             }
             Self::Media => {
-                "Files of 100 KB over 64 connections and of 10 MB over 8, against a bare axum handler that returns the value out of Redis. \
-                 Media also asks for what is known of the file, checks whose it is, sets its expiry, writes three lines \
-                 and publishes an event."
+                "Files of 100 KB over 64 connections and of 10 MB over 8, against a bare axum handler that returns the \
+                 value out of Redis. Media also asks for what is known of the file, checks whose it is, sets its expiry, \
+                 writes three lines and publishes an event. The last row is of a process that serves nothing else: no \
+                 client reads on before all have the head of their response."
             }
             Self::Timeline => {
                 "SQLite, filled in large batches with the lives of sent messages (command, attempt, result, three \

@@ -5,6 +5,7 @@ pub(crate) mod end_to_end;
 pub(crate) mod group_commit;
 pub(crate) mod ingress;
 pub(crate) mod media;
+mod media_files;
 pub(crate) mod normalizer;
 pub(crate) mod rates;
 pub(crate) mod sender;
