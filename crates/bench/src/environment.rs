@@ -25,6 +25,9 @@ use crate::cpus::Layout;
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Timeout of the start of a program, until it first responds.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// Room in WEBHOOKS and in EVENTS for a webhook of the bench. A stream with that room is less than half full, so that nothing is
+/// purged or refused while it is measured.
+const WEBHOOK_ROOM_BYTES: u64 = 1_500;
 
 /// Starts a NATS server with the streams of imchannel and of the baseline programs.
 pub(crate) struct Environment {
@@ -50,7 +53,20 @@ impl Environment {
     pub(crate) async fn start(layout: Layout) -> anyhow::Result<Self> {
         let folder = new_folder()?;
         let options = NatsOptions::open(folder.path().join("nats"));
-        Self::with(vec![options], folder, layout).await
+        Self::with(vec![options], folder, layout, StreamSettings::default()).await
+    }
+
+    /// The same with room for this number of webhooks and their events.
+    pub(crate) async fn start_for(layout: Layout, webhooks: u64) -> anyhow::Result<Self> {
+        let folder = new_folder()?;
+        let options = NatsOptions::open(folder.path().join("nats"));
+        let (room, by_default) = (webhooks * WEBHOOK_ROOM_BYTES, StreamSettings::default());
+        let settings = StreamSettings {
+            webhooks_max_bytes: by_default.webhooks_max_bytes.max(room),
+            events_max_bytes: by_default.events_max_bytes.max(room),
+            ..by_default
+        };
+        Self::with(vec![options], folder, layout, settings).await
     }
 
     /// The same with a server that syncs every message before its ack, as in compose. It needs version 2.10 or later.
@@ -61,7 +77,7 @@ impl Environment {
             format!("jetstream {{ store_dir: {:?}, sync_interval: always }}\n", store.join("jetstream"));
         std::fs::write(&config, text)?;
         let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
-        Self::with(vec![options], folder, layout).await
+        Self::with(vec![options], folder, layout, StreamSettings::default()).await
     }
 
     /// The same with three servers. Each stream has a copy on every one.
@@ -82,12 +98,17 @@ impl Environment {
             std::fs::write(&config, text)?;
             all.push(NatsOptions { config: Some(config), ..NatsOptions::open(home) });
         }
-        Self::with(all, folder, layout).await
+        Self::with(all, folder, layout, StreamSettings::default()).await
     }
 
     /// Starts these servers, and applies streams and channels, with as many replicas as there are servers.
-    async fn with(all: Vec<NatsOptions>, folder: TempDir, layout: Layout) -> anyhow::Result<Self> {
-        let settings = StreamSettings { replicas: all.len(), ..StreamSettings::default() };
+    async fn with(
+        all: Vec<NatsOptions>,
+        folder: TempDir,
+        layout: Layout,
+        settings: StreamSettings,
+    ) -> anyhow::Result<Self> {
+        let settings = StreamSettings { replicas: all.len(), ..settings };
         let mut started = Vec::new();
         {
             let _pinned = layout.servers.pin_thread();

@@ -40,6 +40,7 @@ use crate::part::Part;
 use crate::results::Amount;
 use crate::run::{Ended, Plan};
 use crate::suite::Effort;
+use crate::suite::backlog::FEW;
 use crate::suite::comparison::Folders;
 
 /// Exit code of a run with refused rows.
@@ -121,6 +122,9 @@ struct Run {
     /// Webhooks of the normalizer's measurements.
     #[arg(long, default_value_t = run::WEBHOOKS)]
     webhooks: u64,
+    /// Webhooks that wait when the CPU time of one is measured, against 10,000. Each takes about 1.5 KB of disk.
+    #[arg(long, default_value_t = run::BACKLOG, value_parser = clap::value_parser!(u64).range(FEW..))]
+    backlog: u64,
     /// Rows of the timeline's measurement, spread over 30 days.
     #[arg(long, default_value_t = run::ROWS)]
     rows: u64,
@@ -142,16 +146,16 @@ struct Run {
 
 impl Run {
     fn plan(self) -> Plan {
-        let Self { seconds, rounds, webhooks, rows, .. } = self;
+        let Self { seconds, rounds, webhooks, backlog, rows, .. } = self;
         let all = Cpus::available();
         let layout = if self.no_pin { Layout::shared(all) } else { Layout::of(all) };
         Plan {
-            effort: Effort { time: Duration::from_secs(seconds), rounds, webhooks, rows, layout },
+            effort: Effort { time: Duration::from_secs(seconds), rounds, webhooks, backlog, rows, layout },
             only: self.only,
             page: self.report,
             folders: self.folders,
             quiet_wait: Duration::from_secs(self.quiet_wait),
-            amount: Amount { seconds, rounds, webhooks, rows },
+            amount: Amount { seconds, rounds, webhooks, backlog, rows },
         }
     }
 }

@@ -103,7 +103,9 @@ impl Part {
             }
             Self::Normalizer => {
                 "One normalizer against a bare loop that pulls, parses the JSON, publishes the payload without headers \
-                 and acknowledges, all in one task. The normalizer works in a lane for each core; its log goes to a file."
+                 and acknowledges, all in one task. The normalizer works in a lane for each core; its log goes to a file. \
+                 The CPU time of a webhook is compared between many that wait (`--backlog`) and 10,000, with new servers \
+                 each time."
             }
             Self::EndToEnd => {
                 "Ingress, normalizer, nats-server, the load and a reader of EVENTS beside each other, measured at half \

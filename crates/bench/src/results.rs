@@ -65,6 +65,9 @@ pub(crate) struct Amount {
     pub(crate) rounds: usize,
     /// Webhooks of each of the normalizer's measurements.
     pub(crate) webhooks: u64,
+    /// Webhooks that waited when the CPU time of one was measured; 0 in results from before that measurement.
+    #[serde(default)]
+    pub(crate) backlog: u64,
     /// Rows of the timeline's measurement.
     pub(crate) rows: u64,
 }
@@ -182,7 +185,7 @@ pub(crate) mod tests {
                 rustc: "rustc 1.95.0".to_owned(),
                 nats_server: "2.15.1".to_owned(),
             },
-            amount: Amount { seconds: 5, rounds: 4, webhooks: 100_000, rows: 2_000_000 },
+            amount: Amount { seconds: 5, rounds: 4, webhooks: 100_000, backlog: 1_000_000, rows: 2_000_000 },
             cpus: CpuLists { load: "0".to_owned(), servers: "0-1".to_owned(), measured: "0-1".to_owned() },
             before: Conditions {
                 sync_median_ms: 0.5,

@@ -193,6 +193,8 @@ pub(crate) const SECONDS: u64 = 5;
 pub(crate) const ROUNDS: usize = 4;
 /// Webhooks of each of the normalizer's measurements.
 pub(crate) const WEBHOOKS: u64 = 100_000;
+/// Webhooks that wait when the CPU time of one is measured.
+pub(crate) const BACKLOG: u64 = 1_000_000;
 /// Rows of the timeline's measurement.
 pub(crate) const ROWS: u64 = 2_000_000;
 
@@ -207,6 +209,7 @@ fn command(part: Part, amount: &Amount) -> String {
     add("seconds", amount.seconds, SECONDS);
     add("rounds", amount.rounds as u64, ROUNDS as u64);
     add("webhooks", amount.webhooks, WEBHOOKS);
+    add("backlog", amount.backlog, BACKLOG);
     add("rows", amount.rows, ROWS);
     command
 }
@@ -235,10 +238,13 @@ mod tests {
 
     #[test]
     fn the_command_repeats_what_was_asked_for() {
-        let amount = Amount { seconds: SECONDS, rounds: ROUNDS, webhooks: WEBHOOKS, rows: ROWS };
+        let amount =
+            Amount { seconds: SECONDS, rounds: ROUNDS, webhooks: WEBHOOKS, backlog: BACKLOG, rows: ROWS };
         assert_eq!(command(Part::EndToEnd, &amount), "./dev bench --only end-to-end");
         let amount = Amount { seconds: 1, rounds: 2, ..amount };
         assert_eq!(command(Part::Media, &amount), "./dev bench --only media --seconds 1 --rounds 2");
+        let amount = Amount { seconds: SECONDS, rounds: ROUNDS, backlog: 5_000_000, ..amount };
+        assert_eq!(command(Part::Normalizer, &amount), "./dev bench --only normalizer --backlog 5000000");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The measurements, one file each.
 
+pub(crate) mod backlog;
 pub(crate) mod comparison;
+mod drain;
 pub(crate) mod end_to_end;
 pub(crate) mod group_commit;
 pub(crate) mod ingress;
@@ -34,6 +36,8 @@ pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// Webhooks of the normalizer's measurements.
     pub(crate) webhooks: u64,
+    /// Webhooks that wait when the CPU time of one is measured, against [`backlog::FEW`].
+    pub(crate) backlog: u64,
     /// Rows of the timeline's measurement.
     pub(crate) rows: u64,
     /// CPUs of each role.
