@@ -74,7 +74,7 @@ impl AdaptiveLimit {
 
     /// The same for writers that are costly: no more are let in than the store needs to be always busy.
     pub fn sparing(now: Instant) -> Self {
-        Self { least: Some(LeastTime::new(now)), ..Self::new(now) }
+        Self { least: Some(LeastTime::new(TARGET, now)), ..Self::new(now) }
     }
 
     /// Current limit of the writes in flight.

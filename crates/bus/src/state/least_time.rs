@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::state::adaptive_limit::TARGET;
-
 /// Time to an ack that is never too long. More writes in flight than a store acknowledges within it would not raise its rate: it is the
 /// time of several batches and of a slow disk's sync.
 const QUICK: Duration = Duration::from_millis(20);
@@ -31,6 +29,8 @@ const _: () = assert!(SHARE * (WAIT_MAX as f64) < 1.0);
 /// The least time to an ack.
 #[derive(Debug)]
 pub(super) struct LeastTime {
+    /// The highest target.
+    target_max: Duration,
     least: Option<Duration>,
     measured_at: Instant,
     /// Intervals in a row whose time was above the target.
@@ -58,8 +58,8 @@ pub(super) enum Step {
 
 impl LeastTime {
     /// Nothing is known yet.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { least: None, measured_at: now, cuts: 0, measuring: None }
+    pub(super) fn new(target_max: Duration, now: Instant) -> Self {
+        Self { target_max, least: None, measured_at: now, cuts: 0, measuring: None }
     }
 
     /// Records the average time of the acks of an interval that was at least as long, while `limit` writes could be in flight.
@@ -78,7 +78,7 @@ impl LeastTime {
         }
         let least = self.least.map_or(average, |least| least.min(average));
         self.least = Some(least);
-        let target = (least * WAIT_MAX).clamp(2 * QUICK, TARGET);
+        let target = (least * WAIT_MAX).clamp(2 * QUICK, self.target_max);
         self.cuts = if average > target { self.cuts + 1 } else { 0 };
         if self.is_due(average, now) {
             self.measuring = Some(Measuring { limit, is_settled: false });
@@ -102,6 +102,8 @@ impl LeastTime {
 mod tests {
     use super::*;
 
+    const TARGET_MAX: Duration = Duration::from_millis(250);
+
     fn ms(number: u64) -> Duration {
         Duration::from_millis(number)
     }
@@ -110,10 +112,10 @@ mod tests {
     fn the_target_is_a_multiple_of_the_least_time_within_limits() {
         let now = Instant::now();
         for (average_ms, target_ms) in [(1, 40), (10, 40), (20, 80), (50, 200), (90, 250), (900, 250)] {
-            let mut time = LeastTime::new(now);
+            let mut time = LeastTime::new(TARGET_MAX, now);
             assert_eq!(time.observe(ms(average_ms), 64.0, now), Step::Adjust(ms(target_ms)), "{average_ms}");
         }
-        let mut time = LeastTime::new(now);
+        let mut time = LeastTime::new(TARGET_MAX, now);
         for average_ms in [30, 25, 60] {
             time.observe(ms(average_ms), 64.0, now);
         }
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn the_least_time_is_measured_with_few_in_flight_and_then_the_limit_is_as_before() {
         let (now, later) = (Instant::now(), Instant::now() + 2 * MEASURE_EVERY);
-        let mut time = LeastTime::new(now);
+        let mut time = LeastTime::new(TARGET_MAX, now);
         time.observe(ms(30), 400.0, now);
         assert_eq!(time.observe(ms(90), 400.0, later), Step::Set(50.0));
         assert_eq!(time.observe(ms(90), 50.0, later), Step::Set(50.0), "acks of writes from before");
@@ -136,20 +138,20 @@ mod tests {
     #[test]
     fn a_store_that_stays_slow_after_the_limit_was_reduced_is_measured_soon() {
         let now = Instant::now();
-        let mut time = LeastTime::new(now);
+        let mut time = LeastTime::new(TARGET_MAX, now);
         time.observe(ms(5), 400.0, now);
         let soon = now + MEASURE_EVERY_CUT;
         assert_eq!(time.observe(ms(80), 400.0, soon), Step::Adjust(ms(40)));
         assert_eq!(time.observe(ms(80), 200.0, soon), Step::Set(25.0));
         time.observe(ms(80), 25.0, soon);
         assert_eq!(time.observe(ms(80), 25.0, soon), Step::Set(200.0));
-        assert_eq!(time.observe(ms(80), 200.0, soon), Step::Adjust(TARGET));
+        assert_eq!(time.observe(ms(80), 200.0, soon), Step::Adjust(TARGET_MAX));
     }
 
     #[test]
     fn a_measurement_that_is_given_up_has_no_result() {
         let (now, later) = (Instant::now(), Instant::now() + 2 * MEASURE_EVERY);
-        let mut time = LeastTime::new(now);
+        let mut time = LeastTime::new(TARGET_MAX, now);
         assert_eq!(time.give_up(), None);
         time.observe(ms(30), 400.0, now);
         time.observe(ms(90), 400.0, later);
