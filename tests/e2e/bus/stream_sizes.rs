@@ -4,8 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream::Config;
 use bus::Bus;
 use bus::inspect::StreamInfo;
+use futures_util::StreamExt;
 use servers::{NatsOptions, NatsServer};
 use tokio::net::TcpListener;
 
@@ -110,6 +113,35 @@ async fn apply_and_setup_change_what_is_named_and_nothing_else() {
     // A check compares what is named.
     let (code, text) = cli(&url, &["streams", "check", "--events-max-size", "1GiB"], &[]).await;
     assert!(code == Some(3) && text.contains("max_bytes"), "{text}");
+}
+
+/// From nats-server 2.15 on, a stream without a limit of its own has room for 1,000 consumers: COMMANDS, of 500 channels.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_has_room_for_more_than_a_thousand_consumers_after_setup() {
+    let installation = Installation::start_bare().await;
+    let url = installation.nats.url();
+    let setup = async || {
+        let (code, text) = cli(&url, &["setup"], &[]).await;
+        assert_eq!(code, Some(0), "{text}");
+    };
+    setup().await;
+    // As an older version made it.
+    let jetstream = async_nats::jetstream::new(async_nats::connect(&url).await.unwrap());
+    let made = jetstream.get_stream("COMMANDS").await.unwrap().cached_info().config.clone();
+    jetstream.update_stream(Config { max_consumers: -1, ..made }).await.unwrap();
+    setup().await;
+    let stream = jetstream.get_stream("COMMANDS").await.unwrap();
+    let threshold = Duration::from_secs(60);
+    let created = futures_util::stream::iter(0..1_001).map(|_| {
+        let config = pull::Config { inactive_threshold: threshold, ..pull::Config::default() };
+        stream.create_consumer(config)
+    });
+    let refused: Vec<String> = created
+        .buffer_unordered(16)
+        .filter_map(async |created| created.err().map(|error| error.to_string()))
+        .collect()
+        .await;
+    assert_eq!(refused, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,7 +72,7 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
     Ok(differences)
 }
 
-/// Keeps every existing setting that is not named, whether batches are allowed, and the placement of the replicas.
+/// Keeps every existing setting that is not named, whether batches are allowed, the limit of consumers, and the placement of the replicas.
 pub(super) fn with_found(
     id: StreamId,
     wanted: Config,
@@ -91,6 +91,7 @@ pub(super) fn with_found(
         wanted.duplicate_window = found.duplicate_window;
     }
     wanted.allow_atomic_publish = found.allow_atomic_publish;
+    wanted.max_consumers = found.max_consumers;
     wanted.placement.clone_from(&found.placement);
     wanted
 }
@@ -199,6 +200,7 @@ pub(super) fn is_as_wanted(id: StreamId, found: &Config, wanted: &Config) -> boo
         && found.description == wanted.description
         && found.allow_direct == wanted.allow_direct
         && found.allow_atomic_publish == wanted.allow_atomic_publish
+        && found.max_consumers == wanted.max_consumers
 }
 
 /// Compares settings of a bucket for the operator. None of them keeps a service from working, so that services of two

@@ -34,6 +34,12 @@ use crate::schema::streams::{BUCKETS, DURABLES, DurableDefinition, NamedSettings
 /// ([`crate::publish`]), so that nothing has to be set up again after an upgrade.
 const FIRST_WITH_BATCHES: ServerVersion = ServerVersion::new(2, 12, 0);
 
+/// First version of nats-server that lets a stream without a limit of its own have 1,000 consumers (`default_max_consumers`, pull request
+/// 8337). 2.10 and earlier refuse to change the limit of a stream (10052), and keep what 2.15 has set (tried).
+const FIRST_WITH_CONSUMER_LIMIT: ServerVersion = ServerVersion::new(2, 15, 0);
+/// Most consumers of a stream. A channel has two on COMMANDS, and its sender two on EVENTS.
+const CONSUMERS_MAX: i32 = 1_000_000;
+
 /// Creates or updates all streams, durable consumers and buckets. It can be repeated.
 ///
 /// # Errors
@@ -52,11 +58,16 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     let replicas = found.values().map(|config| config.num_replicas).max().unwrap_or(1);
     let settings = named.or(&StreamSettings { replicas, ..StreamSettings::default() });
     // On the heap, so that the future of an installation stays small.
-    let are_batches_known = Box::pin(every_server_knows_batches(bus)).await;
+    let oldest = Box::pin(oldest_server(bus)).await;
+    let are_batches_known = oldest.is_some_and(|version| version >= FIRST_WITH_BATCHES);
+    let has_consumer_limit = oldest.is_some_and(|version| version >= FIRST_WITH_CONSUMER_LIMIT);
     for definition in STREAMS {
         let wanted = stream_config(definition, &settings);
         let mut wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
         wanted.allow_atomic_publish |= are_batches_known;
+        if has_consumer_limit {
+            wanted.max_consumers = CONSUMERS_MAX;
+        }
         if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
@@ -93,10 +104,9 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     Ok(())
 }
 
-/// Whether every server that responds knows atomic batches. One that does not would refuse the setting or ignore it.
-async fn every_server_knows_batches(bus: &Bus) -> bool {
-    let versions = bus.server_versions(&BTreeSet::new()).await;
-    !versions.is_empty() && versions.values().all(|version| *version >= FIRST_WITH_BATCHES)
+/// The oldest version of the servers that respond. One that does not know a setting would refuse it or ignore it.
+async fn oldest_server(bus: &Bus) -> Option<ServerVersion> {
+    bus.server_versions(&BTreeSet::new()).await.into_values().min()
 }
 
 /// Reads the existing configurations.
