@@ -146,8 +146,8 @@ fn measured(rounds: &[Round]) -> Measured {
     let quantile = |id: &str, name: &str, of: fn(&Round) -> &Latency, at: f64| {
         Row::alone(id, name, rounds.iter().map(move |round| of(round).millis(at)))
     };
-    let (ours, bare): (fn(&Round) -> &Latency, fn(&Round) -> &Latency) =
-        (|round| &round.ours, |round| &round.bare);
+    let ours: fn(&Round) -> &Latency = |round| &round.ours;
+    let bare: fn(&Round) -> &Latency = |round| &round.bare;
     let capacity =
         Row::alone("capacity", "webhooks/s that they carry", rounds.iter().map(|round| round.capacity));
     let rate = Row::alone("rate", "webhooks/s of the measurement", rounds.iter().map(|round| round.rate));
