@@ -83,8 +83,8 @@ impl AwaitedRedelivery {
 struct LaneWorker {
     lane: LaneContext,
     reader: PullReader,
-    /// Commands that are not started yet.
-    /// In boxes: each recipient's map has room for several commands, and nearly all recipients have one.
+    /// Commands that are not started yet. They are in boxes, because each recipient's map has room for several, and nearly all recipients
+    /// have one.
     queues: RecipientQueues<Box<PendingCommand>>,
     /// All commands that the lane holds, by their sequence in the stream.
     in_flight: HashMap<u64, InFlight>,
