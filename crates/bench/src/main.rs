@@ -175,6 +175,7 @@ async fn run_plan(plan: Plan) -> anyhow::Result<ExitCode> {
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     service::process::install_crypto_provider();
+    service::memory::use_small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {

@@ -138,6 +138,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Exit> {
     service::process::install_crypto_provider();
+    service::memory::use_small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

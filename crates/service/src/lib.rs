@@ -17,6 +17,7 @@ mod process_metrics;
 pub mod admin;
 pub mod health;
 mod files;
+pub mod memory;
 pub mod http;
 pub mod tls;
 pub mod units;

@@ -17,7 +17,7 @@ use crate::readiness::Readiness;
 use crate::settings::{self, ConfigErrors, ConfigReader, Setting};
 pub use crate::tls::install_crypto_provider;
 use crate::trace::SpanTracer;
-use crate::{admin, files, health, log, terminal, words};
+use crate::{admin, files, health, log, memory, terminal, words};
 
 /// Exit code for invalid settings.
 pub const EXIT_SETTINGS: u8 = 2;
@@ -105,6 +105,7 @@ fn run(
     install_crypto_provider();
     install_panic_hook();
     files::raise_limit();
+    memory::use_small_pages();
     let _log = log::start(settings.log.format, settings.log.level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
