@@ -132,7 +132,7 @@ impl Bus {
         if stream.bucket_name().is_none() {
             // Fewer in flight could never be a batch.
             let least = if is_possible && !chooses { 2 * BATCH_MESSAGES_MIN + 1 } else { 0 };
-            self.in_flight(stream).set_least(least);
+            self.in_flight(stream).set_least(least, Instant::now());
         }
         if !is_possible {
             gathering.forbid();

@@ -25,6 +25,8 @@ const STALLED_AFTER: Duration = Duration::from_millis(500);
 const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Checks in a row that must find a stall: a process that was suspended has acknowledgments that it has not read.
 const STALL_CHECKS: u32 = 2;
+/// Time without a least limit after the stream was too slow for it.
+const LEAST_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabels {
@@ -68,6 +70,8 @@ pub(crate) struct InFlight {
     limit: AtomicUsize,
     /// The limit is never below it.
     least: AtomicUsize,
+    /// Since when there may be a least limit again, in µs after the start of `seen`.
+    least_from_us: AtomicU64,
     /// Length of `queue.waiting`, readable without its lock.
     waiting: AtomicUsize,
     seen: SharedCounts,
@@ -121,6 +125,7 @@ impl InFlight {
             stores: AtomicUsize::new(0),
             limit: AtomicUsize::new(pace.limit()),
             least: AtomicUsize::new(0),
+            least_from_us: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             seen,
             queue: Mutex::new(Queue { pace, waiting: VecDeque::new() }),
@@ -154,9 +159,11 @@ impl InFlight {
         }
     }
 
-    /// Sets what the limit is never below.
-    pub(crate) fn set_least(&self, least: usize) {
-        self.least.store(least, Ordering::Relaxed);
+    /// Sets what the limit is never below, so that enough wait for a batch. It does not hold for a while after the limit had to be lowered
+    /// below it: such a stream stores the messages of a batch one after another, and more in flight only wait longer.
+    pub(crate) fn set_least(&self, least: usize, now: Instant) {
+        let is_paused = self.seen.at(now) < self.least_from_us.load(Ordering::Relaxed);
+        self.least.store(if is_paused { 0 } else { least }, Ordering::Relaxed);
     }
 
     /// Returns a permit if one is free now.
@@ -234,7 +241,12 @@ impl InFlight {
 
     fn change(self: &Arc<Self>, change: impl FnOnce(&mut AdaptiveLimit)) {
         let mut queue = self.queue();
+        let before = queue.pace.limit();
         change(&mut queue.pace);
+        if queue.pace.limit() < before.min(self.least.load(Ordering::Relaxed)) {
+            self.least_from_us.store(self.seen.at(Instant::now() + LEAST_PAUSE), Ordering::Relaxed);
+            self.least.store(0, Ordering::Relaxed);
+        }
         self.limit.store(queue.pace.limit(), Ordering::SeqCst);
         self.shown.limit.set(queue.pace.limit() as i64);
         self.serve(&mut queue);
@@ -387,6 +399,22 @@ mod tests {
         }
         assert!((&mut waiting).now_or_never().is_some(), "{}", limit(&stores));
         assert!(limit(&stores) > first / 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_least_limit_does_not_hold_for_a_while_after_the_stream_was_too_slow_for_it() {
+        let stores = new();
+        stores.set_least(limit(&stores) / 2, Instant::now());
+        let taken = all(&stores);
+        taken[0].timed_out(Instant::now());
+        drop(taken);
+        let is_lower = |stores: &Arc<InFlight>| all(stores).len() == limit(stores);
+        assert!(is_lower(&stores));
+        stores.set_least(50, Instant::now());
+        assert!(is_lower(&stores), "it is set again with each look at the stream");
+        tokio::time::advance(LEAST_PAUSE).await;
+        stores.set_least(50, Instant::now());
+        assert_eq!(all(&stores).len(), 50);
     }
 
     #[tokio::test(start_paused = true)]
