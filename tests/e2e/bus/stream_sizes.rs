@@ -128,7 +128,13 @@ async fn a_stream_has_room_for_more_than_a_thousand_consumers_after_setup() {
     // As an older version made it.
     let jetstream = async_nats::jetstream::new(async_nats::connect(&url).await.unwrap());
     let made = jetstream.get_stream("COMMANDS").await.unwrap().cached_info().config.clone();
-    jetstream.update_stream(Config { max_consumers: -1, ..made }).await.unwrap();
+    jetstream.update_stream(Config { max_consumers: -1, ..made.clone() }).await.unwrap();
+    if made.max_consumers > 0 {
+        let (code, text) = cli(&url, &["streams", "check"], &[]).await;
+        assert!(code == Some(3) && text.contains("max_consumers"), "{code:?} {text}");
+        let (_, text) = cli(&url, &["doctor"], &[]).await;
+        assert!(text.contains("stream COMMANDS: max_consumers is -1, not 1000000"), "{text}");
+    }
     setup().await;
     let stream = jetstream.get_stream("COMMANDS").await.unwrap();
     let threshold = Duration::from_secs(60);

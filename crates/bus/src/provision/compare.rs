@@ -8,6 +8,7 @@ use crate::provision::config::{bucket_config, durable_config, stream_config};
 use crate::provision::difference::{Difference, Differences, Object, Setting};
 use crate::provision::error::{ProvisionError, durable_error};
 use crate::provision::find::find_stream;
+use crate::provision::server_needs::ServerNeeds;
 use crate::schema::stream_id::StreamId;
 use crate::schema::streams::{
     BUCKETS, DURABLES, DurableDefinition, NamedSettings, STREAMS, StreamDefinition, StreamSettings,
@@ -37,12 +38,15 @@ impl Scope<'_> {
 /// [`ProvisionError`] when the server does not respond. A missing object is a difference and not an error.
 pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, ProvisionError> {
     let mut differences = Vec::new();
+    let needs = ServerNeeds::of(bus).await;
     for definition in STREAMS {
         let Some(found) = find_stream(bus, definition.id).await? else {
             differences.push(Difference::missing(Object::Stream(definition.id)));
             continue;
         };
-        differences.extend(compare_stream(definition, &found.cached_info().config, scope));
+        let config = &found.cached_info().config;
+        differences.extend(compare_stream(definition, config, scope));
+        differences.extend(compare_consumers(definition.id, config, needs.consumers_max));
         for durable in DURABLES.iter().filter(|durable| durable.stream.id == definition.id) {
             differences.extend(check_durable(&found, durable, scope).await?);
         }
@@ -101,6 +105,15 @@ fn compare_stream(definition: &StreamDefinition, found: &Config, scope: Scope<'_
     let wanted = stream_config(definition, &named.or(&StreamSettings::default()));
     let mut differences = Differences::of(Object::Stream(definition.id));
     compare_configs(found, &with_found(definition.id, wanted, &named, Some(found)), scope, &mut differences);
+    differences.into_vec()
+}
+
+/// A stream that an older server made has no limit of its own.
+fn compare_consumers(id: StreamId, found: &Config, wanted: Option<i32>) -> Vec<Difference> {
+    let mut differences = Differences::of(Object::Stream(id));
+    if let Some(wanted) = wanted {
+        differences.compare(Setting::MaxConsumers, found.max_consumers.to_string(), wanted.to_string());
+    }
     differences.into_vec()
 }
 

@@ -70,6 +70,7 @@ pub enum Setting {
     DeliverPolicy,
     MaxDeliver,
     MaxAckPending,
+    MaxConsumers,
     FilterSubject,
     FilterSubjects,
 }
@@ -99,6 +100,7 @@ impl Setting {
             Self::DeliverPolicy => "deliver_policy",
             Self::MaxDeliver => "max_deliver",
             Self::MaxAckPending => "max_ack_pending",
+            Self::MaxConsumers => "max_consumers",
             Self::FilterSubject => "filter_subject",
             Self::FilterSubjects => "filter_subjects",
         }

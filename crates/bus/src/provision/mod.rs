@@ -12,14 +12,14 @@ mod error;
 pub(crate) mod find;
 pub mod needs;
 pub mod readiness;
+mod server_needs;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::Config;
 
 use crate::client::connect::Bus;
-use crate::client::versions::ServerVersion;
 pub use crate::provision::compare::{Scope, check};
 use crate::provision::compare::{is_as_wanted, with_found};
 use crate::provision::config::{bucket_config, durable_config, stream_config};
@@ -27,18 +27,9 @@ pub use crate::provision::difference::{Difference, Object, Setting};
 pub use crate::provision::error::{InsufficientStorage, ProvisionError};
 pub(crate) use crate::provision::error::{durable_error, stream_error};
 use crate::provision::find::find_stream;
+use crate::provision::server_needs::ServerNeeds;
 use crate::schema::stream_id::StreamId;
 use crate::schema::streams::{BUCKETS, DURABLES, DurableDefinition, NamedSettings, STREAMS, StreamSettings};
-
-/// First version of nats-server that knows atomic batches (NATS ADR-50). They are used from a later version on
-/// ([`crate::publish`]), so that nothing has to be set up again after an upgrade.
-const FIRST_WITH_BATCHES: ServerVersion = ServerVersion::new(2, 12, 0);
-
-/// First version of nats-server that lets a stream without a limit of its own have 1,000 consumers (`default_max_consumers`, pull request
-/// 8337). 2.10 and earlier refuse to change the limit of a stream (10052), and keep what 2.15 has set (tried).
-const FIRST_WITH_CONSUMER_LIMIT: ServerVersion = ServerVersion::new(2, 15, 0);
-/// Most consumers of a stream. A channel has two on COMMANDS, and its sender two on EVENTS.
-const CONSUMERS_MAX: i32 = 1_000_000;
 
 /// Creates or updates all streams, durable consumers and buckets. It can be repeated.
 ///
@@ -57,17 +48,12 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     // A new stream gets as many replicas as the existing ones have.
     let replicas = found.values().map(|config| config.num_replicas).max().unwrap_or(1);
     let settings = named.or(&StreamSettings { replicas, ..StreamSettings::default() });
-    // On the heap, so that the future of an installation stays small.
-    let oldest = Box::pin(oldest_server(bus)).await;
-    let are_batches_known = oldest.is_some_and(|version| version >= FIRST_WITH_BATCHES);
-    let has_consumer_limit = oldest.is_some_and(|version| version >= FIRST_WITH_CONSUMER_LIMIT);
+    let needs = ServerNeeds::of(bus).await;
     for definition in STREAMS {
         let wanted = stream_config(definition, &settings);
         let mut wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
-        wanted.allow_atomic_publish |= are_batches_known;
-        if has_consumer_limit {
-            wanted.max_consumers = CONSUMERS_MAX;
-        }
+        wanted.allow_atomic_publish |= needs.are_batches_known;
+        wanted.max_consumers = needs.consumers_max.unwrap_or(wanted.max_consumers);
         if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
@@ -87,7 +73,7 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     for definition in BUCKETS {
         let wanted = bucket_config(definition, &settings);
         let mut wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
-        wanted.allow_atomic_publish |= are_batches_known && definition.id == StreamId::Sends;
+        wanted.allow_atomic_publish |= needs.are_batches_known && definition.id == StreamId::Sends;
         if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
@@ -102,11 +88,6 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
         }
     }
     Ok(())
-}
-
-/// The oldest version of the servers that respond. One that does not know a setting would refuse it or ignore it.
-async fn oldest_server(bus: &Bus) -> Option<ServerVersion> {
-    bus.server_versions(&BTreeSet::new()).await.into_values().min()
 }
 
 /// Reads the existing configurations.

@@ -55,6 +55,13 @@ fn evaluate_difference(check: Check, difference: &Difference) -> Finding {
         let why = "Senders write entries of the form that earlier versions read, and the ledger is full with fewer sends.";
         return check.warning(what, why, remedy).about([object.name()]);
     }
+    if *setting == Setting::MaxConsumers {
+        let what = format!("{object}: {setting} is {found}, not {wanted}");
+        let why = "From version 2.15 on, nats-server gives a stream without a limit of its own room for 1,000 consumers. COMMANDS has two of each channel.";
+        return check
+            .warning(what, why, "Run `imchannel setup`, as after every upgrade of nats-server.")
+            .about([object.name()]);
+    }
     let (what, why) = if difference.is_missing() {
         let why = match object {
             Object::LaneConsumer(_) => "Nothing is sent from this queue of the channel.",
