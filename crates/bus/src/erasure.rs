@@ -151,7 +151,7 @@ pub struct LaneRequest {
 /// # Errors
 /// [`ErasureError`] if the client is closed.
 pub async fn lane_requests(bus: &Bus, channel: &ChannelId) -> Result<LaneRequests, ErasureError> {
-    let inner = bus.client.subscribe(subject(channel)).await;
+    let inner = Box::pin(bus.client.subscribe(subject(channel))).await;
     let inner =
         inner.map_err(|error| ErasureError::new(format!("cannot listen for lane {channel}"), error))?;
     Ok(LaneRequests { bus: bus.clone(), inner })
@@ -172,6 +172,7 @@ impl LaneRequests {
 impl LaneRequest {
     /// Answers it. If the answer is lost, the request is repeated.
     pub async fn answer(self, answer: Bytes) {
-        let _ = self.bus.client.publish(self.reply, answer).await;
+        // On the heap, because the client's future has 4 KiB, and a lane mostly waits.
+        let _ = Box::pin(self.bus.client.publish(self.reply, answer)).await;
     }
 }

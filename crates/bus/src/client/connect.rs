@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,9 +41,20 @@ enum FirstConnection {
     OrFail,
 }
 
-/// A connection to the bus. Clones share it.
+/// A connection to the bus. Clones share it. It is one pointer, because thousands of waiting tasks hold one each.
 #[derive(Clone)]
-pub struct Bus {
+pub struct Bus(Arc<Connection>);
+
+impl Deref for Bus {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+/// What the clones of a [`Bus`] share.
+pub struct Connection {
     pub(crate) client: Client,
     pub(crate) jetstream: Context,
     pub(crate) publishers: PublishContexts,
@@ -65,6 +77,12 @@ pub struct Bus {
     pub(crate) servers: Arc<Servers>,
     pub(crate) sequences: Arc<Sequences>,
     pub(crate) letters: Arc<DeadLetterQuotas>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Bus {
@@ -148,7 +166,7 @@ impl Bus {
         let jetstream = context(&client, REQUEST_TIMEOUT);
         let publishers = PublishContexts::new(&client);
         let now = tokio::time::Instant::now();
-        Ok(Self {
+        Ok(Self(Arc::new(Connection {
             client,
             jetstream,
             publishers,
@@ -167,7 +185,7 @@ impl Bus {
             servers: Arc::new(Servers::new(addresses)),
             sequences,
             letters: Arc::default(),
-        })
+        })))
     }
 
     /// Returns the stores in flight of a stream that is no bucket.

@@ -73,7 +73,8 @@ impl AckHandle {
     }
 
     async fn send(&self, kind: AckKind) {
-        let _ = self.client.publish(self.reply.clone(), kind.into()).await;
+        // On the heap, because the client's future has 4 KiB, and a lane mostly waits.
+        let _ = Box::pin(self.client.publish(self.reply.clone(), kind.into())).await;
     }
 }
 
@@ -166,7 +167,8 @@ impl PullReader {
         let request =
             format!("{{\"batch\":{count},\"expires\":{expires_ns},\"max_bytes\":{REQUEST_BYTES_MAX}}}");
         let reply = format!("{}.{id}", self.inbox);
-        let sent = self.bus.client.publish_with_reply(subject, reply, request.into()).await;
+        // On the heap, because the client's future has 4 KiB, and a lane mostly waits.
+        let sent = Box::pin(self.bus.client.publish_with_reply(subject, reply, request.into())).await;
         sent.map_err(|error| PullError { channel: self.channel.clone(), source: error.into() })?;
         let lost_at = Instant::now() + REQUEST_LOST;
         self.asked[queue as usize].push_back(PendingPull { id, left: count, lost_at });

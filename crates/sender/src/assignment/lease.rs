@@ -48,7 +48,7 @@ impl LeaseKeeper {
         }
         ended.cancelled().await;
         if !is_lost {
-            leases.release(lease).await;
+            Box::pin(leases.release(lease)).await;
         }
     }
 }
