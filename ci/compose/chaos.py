@@ -13,14 +13,15 @@ import os
 import pathlib
 import re
 import resource
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 
-import load
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench/measure"))
+import load  # noqa: E402
+from ports import free_port  # noqa: E402
 
 RATE, SECONDS = 300, 80
 PROJECT = os.environ["COMPOSE_PROJECT_NAME"]
@@ -233,14 +234,6 @@ def outcome(installation, posted, ids):
     return lines, wrong
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 def report(file, installation, lines, drained):
     steps = "\n".join(f"| {second:.1f} | {what} |" for second, what in installation.steps)
     engine = docker("version", "--format", "{{.Server.Version}}")
@@ -260,7 +253,7 @@ def main():
     # A connection for each report that waits for its answer.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
-    webhooks, files = free_ports(2)
+    webhooks, files = free_port(), free_port()
     os.environ.update(IMCHANNEL_WEBHOOKS_PORT=str(webhooks), IMCHANNEL_FILES_PORT=str(files), IMCHANNEL_PROXY_FILES="16384")
     installation = Installation(options.compose)
     installation.compose("up", "--detach", "--wait")

@@ -11,7 +11,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "observability"))
 from running import Prometheus  # noqa: E402
-from parts import Process, free_port, is_open, status_of, until, watched  # noqa: E402
+from ports import free_port  # noqa: E402
+from parts import Process, is_open, status_of, until, watched  # noqa: E402
 from runbook import ROOT, Wrong  # noqa: E402
 
 SERVICES = ("ingress", "normalizer", "sender", "media", "timeline")

@@ -5,7 +5,6 @@ import fcntl
 import os
 import pathlib
 import pty
-import random
 import re
 import select
 import signal
@@ -19,21 +18,7 @@ import urllib.request
 
 from runbook import Wrong
 
-# Below the ephemeral ports: a server's port stays free while it is down.
-PORTS = range(20_000, 32_000)
 WATCHED_S = 4  # how long a screen is shown
-GIVEN = set()
-
-
-def free_port():
-    """A free port that this run has not used yet."""
-    while True:
-        port = random.choice(PORTS)
-        with contextlib.suppress(OSError), socket.socket() as listener:
-            listener.bind(("127.0.0.1", port))
-            if port not in GIVEN:
-                GIVEN.add(port)
-                return port
 
 
 def is_open(port):

@@ -20,7 +20,7 @@ from drill import Drill
 from faults import channels, dead_letters, events_full, events_not_read, nats_killed, normalizer_killed, paused, redis_killed, sequence_back
 from faults import spool_abandoned, spool_aside, spool_disk, spool_filling, spool_old, wrong_key, wrong_password
 from installation import Installation
-from parts import free_port
+from ports import free_port
 from runbook import Wrong
 
 AHEAD = "+1230m"  # 20.5 hours; a command is answered EXPIRED after 23

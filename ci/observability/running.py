@@ -12,7 +12,6 @@ import json
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,9 @@ import urllib.request
 import metrics_page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "bench/measure"))
+from ports import free_port  # noqa: E402
+
 BOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 TIMEOUT_S = 60  # until everything is counted, scraped and evaluated
 CHANNEL, FAILING = "202105102694809992", "failing"
@@ -67,12 +69,6 @@ def fail(*texts):
     for text in texts:
         print(f"FAIL {text}", file=sys.stderr)
     sys.exit(1)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def until(what, condition, timeout_s=30):

@@ -15,7 +15,8 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "observability"))
-from running import ROOT, fail, free_port, until  # noqa: E402
+from running import ROOT, fail, until  # noqa: E402
+from ports import free_port  # noqa: E402
 
 
 class Answers(http.server.BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ use servers::{NatsOptions, NatsServer};
 use tokio::net::TcpListener;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::{Installation, bus_options, run_cli_with, within};
+use crate::harness::{Installation, bus_options, run_cli_with};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -211,11 +211,16 @@ async fn monitor_of_3_gib() -> String {
 async fn the_runbook_makes_room_in_a_cluster_and_copies_stay_three() {
     let cluster = Cluster::start().await;
     let url = cluster.servers[0].url();
-    // The servers of a cluster need a moment to connect to each other.
-    within(Duration::from_secs(90), "the cluster takes streams", || async {
-        (cli(&url, &["setup", "--replicas", "3"], &[]).await.0 == Some(0)).then_some(())
-    })
-    .await;
+    let (code, text) = cli(&url, &["setup", "--replicas", "5"], &[]).await;
+    assert!(
+        code == Some(1)
+            && text.contains(
+                "stream WEBHOOKS cannot have 5 replicas: the cluster does not have that many servers"
+            ),
+        "{text}"
+    );
+    let (code, text) = cli(&url, &["setup", "--replicas", "3"], &[]).await;
+    assert_eq!(code, Some(0), "{text}");
     for command in runbook() {
         let args: Vec<&str> = command.iter().map(String::as_str).collect();
         let (code, text) = cli(&url, &args, &[]).await;

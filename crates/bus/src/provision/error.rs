@@ -18,6 +18,20 @@ pub enum ProvisionError {
         #[source]
         source: Source,
     },
+    /// A cluster has no place for a stream or bucket with that many replicas.
+    #[error(
+        "{object} cannot have {replicas} replicas: the cluster does not have that many servers with enough storage. `cluster_size` in `/jsz` \
+         of a server's monitoring port says how many it has; a server that a new cluster left out joins it when it is restarted"
+    )]
+    TooFewServers {
+        /// What was to be created or updated.
+        object: Object,
+        /// The replicas that were asked for.
+        replicas: usize,
+        /// Response of the server.
+        #[source]
+        source: Source,
+    },
     /// A stream could not be created or read.
     #[error("cannot create, update or read stream {name}")]
     Stream {

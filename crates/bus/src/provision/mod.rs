@@ -57,15 +57,7 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
         if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
-        let asked = wanted.max_bytes;
-        let made = bus.jetstream.create_or_update_stream(wanted).await;
-        if let Err(error) = made {
-            let room = no_room(bus, definition.id, asked, &error).await;
-            return Err(match room {
-                Some(room) => ProvisionError::NoRoom { room, source: error.into() },
-                None => stream_error(definition.name, error),
-            });
-        }
+        write(bus, definition.id, wanted).await?;
     }
     for definition in DURABLES {
         apply_durable(bus, definition).await?;
@@ -77,17 +69,31 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
         if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
-        let asked = wanted.max_bytes;
-        let made = bus.jetstream.create_or_update_stream(wanted).await;
-        if let Err(error) = made {
-            let room = no_room(bus, definition.id, asked, &error).await;
-            return Err(match room {
-                Some(room) => ProvisionError::NoRoom { room, source: error.into() },
-                None => ProvisionError::Bucket { name: definition.name, source: error.into() },
-            });
-        }
+        write(bus, definition.id, wanted).await?;
     }
     Ok(())
+}
+
+/// Creates or updates a stream, or the stream of a bucket.
+async fn write(bus: &Bus, id: StreamId, wanted: Config) -> Result<(), ProvisionError> {
+    use jetstream::context::CreateStreamErrorKind::JetStream;
+    let (asked, replicas) = (wanted.max_bytes, wanted.num_replicas);
+    let Err(error) = bus.jetstream.create_or_update_stream(wanted).await else { return Ok(()) };
+    if let Some(room) = no_room(bus, id, asked, &error).await {
+        return Err(ProvisionError::NoRoom { room, source: error.into() });
+    }
+    let is_no_place = matches!(error.kind(), JetStream(inner) if inner.error_code() == jetstream::ErrorCode::CLUSTER_NO_PEERS);
+    if is_no_place && replicas > 1 {
+        return Err(ProvisionError::TooFewServers {
+            object: Object::Stream(id),
+            replicas,
+            source: error.into(),
+        });
+    }
+    Err(match id.bucket_name() {
+        Some(name) => ProvisionError::Bucket { name, source: error.into() },
+        None => stream_error(id.name(), error),
+    })
 }
 
 /// Reads the existing configurations.
