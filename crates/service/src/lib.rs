@@ -18,6 +18,7 @@ pub mod admin;
 pub mod health;
 mod files;
 pub mod memory;
+pub mod priority;
 pub mod http;
 pub mod tls;
 pub mod units;

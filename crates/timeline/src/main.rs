@@ -8,6 +8,7 @@ use service::process::Program;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    service::priority::yield_to_others();
     let program = Program {
         name: "imchannel-timeline",
         about: "Says what happened to each message",

@@ -8,6 +8,11 @@ use crate::store::error::{StoreError, StoreFault};
 use crate::store::sqlite::fault::{self, Sql};
 use crate::store::sqlite::form_1;
 
+const _: () = assert!(
+    option_env!("LIBSQLITE3_FLAGS").is_some(),
+    "SQLite would be compiled without fdatasync: build where cargo reads .cargo/config.toml of the repository"
+);
+
 /// `application_id` of the files: `imTL`.
 const APPLICATION: i64 = 0x696d_544c;
 /// `user_version` of the files with rows: their form. A file of an older form is brought up to date when it is opened for writing.
