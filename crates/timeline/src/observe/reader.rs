@@ -22,7 +22,7 @@ use crate::store::{Appended, Batch, NewRow, Position, StoreError};
 
 /// How long a batch gathers after its first message: it bounds the number of transactions. With 50 ms the median time from a webhook to its
 /// event was 1.32 times as long as without a timeline, with 250 ms 1.19 times (3,000 webhooks/s, two cores, `imchannel-bench run --only
-/// timeline-beside`, SQLite still with fsync). With one second each transaction keeps a CPU busy for longer, and the slowest webhooks were slower.
+/// timeline-beside`, SQLite still with fsync). With one second the slowest webhooks were slower than with 250 ms.
 const GATHER: Duration = Duration::from_millis(250);
 /// Interval of asking an idle stream whether it stored something.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
