@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+// SQLite calls its functions (.cargo/config.toml), so that it is linked also where it is not the allocator of the program.
+use mimalloc as _;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::store::error::{StoreError, StoreFault};
@@ -10,7 +12,7 @@ use crate::store::sqlite::form_1;
 
 const _: () = assert!(
     option_env!("LIBSQLITE3_FLAGS").is_some(),
-    "SQLite would be compiled without fdatasync: build where cargo reads .cargo/config.toml of the repository"
+    "SQLite would be compiled without fdatasync and mimalloc: build where cargo reads .cargo/config.toml of the repository"
 );
 
 /// `application_id` of the files: `imTL`.
