@@ -1,9 +1,8 @@
 //! The form of the files, and how a connection to one is opened.
 
+use std::alloc::GlobalAlloc;
 use std::path::Path;
 
-// SQLite calls its functions (.cargo/config.toml), so that it is linked also where it is not the allocator of the program.
-use mimalloc as _;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::store::error::{StoreError, StoreFault};
@@ -14,6 +13,11 @@ const _: () = assert!(
     option_env!("LIBSQLITE3_FLAGS").is_some(),
     "SQLite would be compiled without fdatasync and mimalloc: build where cargo reads .cargo/config.toml of the repository"
 );
+
+/// SQLite allocates from mimalloc (.cargo/config.toml), which a linker leaves out of a program whose own allocator it is not (a test of this
+/// crate), unless Rust code needs it too.
+#[used]
+static ALLOCATOR: &(dyn GlobalAlloc + Sync) = &mimalloc::MiMalloc;
 
 /// `application_id` of the files: `imTL`.
 const APPLICATION: i64 = 0x696d_544c;
