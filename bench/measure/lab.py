@@ -57,8 +57,8 @@ def is_led_by(detail, name):
 class Nats:
     """One nats-server, or a cluster of three."""
 
-    def __init__(self, lab, program, nodes=1, sync=None):
-        self.lab, self.program, self.sync = lab, program, sync
+    def __init__(self, lab, program, nodes=1, sync=None, subject_cache="off"):
+        self.lab, self.program, self.sync, self.subject_cache = lab, program, sync, subject_cache
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nats-", dir=lab.folder))
         self.nodes = []
         for number in range(nodes):
@@ -98,7 +98,7 @@ class Nats:
         (self.folder / f"{node['name']}.conf").write_text(
             f"server_name: {node['name']}\nlisten: 127.0.0.1:{node['client']}\nhttp: 127.0.0.1:{node['monitor']}\n"
             f"lame_duck_grace_period: 1s\nlame_duck_duration: 30s\njetstream {{ store_dir: {self.folder / node['name']}, max_file_store: 20GB, max_memory_store: 64MB, {sync} }}\n"
-            f"max_payload: 1MB\n{cluster if len(self.nodes) > 1 else ''}\n"
+            f"max_payload: 1MB\ndisable_sublist_cache: {'true' if self.subject_cache == 'off' else 'false'}\n{cluster if len(self.nodes) > 1 else ''}\n"
         )
 
     def start(self, node, program=None):

@@ -120,16 +120,16 @@ def cpu_s(process):
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def measured(program, prepare, act, count):
+def measured(options, prepare, act, cache):
     """CPU time of a new server for what `act` does, in microseconds a message."""
     with lab.Lab() as lab_:
-        nats = lab.Nats(lab_, program)
+        nats = lab.Nats(lab_, options.nats, subject_cache=cache)
         connection = Connection(nats.nodes[0]["client"])
         prepare(connection)
         server = nats.nodes[0]["process"]
         before = cpu_s(server)
         act(connection)
-        return (cpu_s(server) - before) / count * 1e6
+        return (cpu_s(server) - before) / options.messages * 1e6
 
 
 def stream(connection, config, consumer=None):
@@ -138,12 +138,12 @@ def stream(connection, config, consumer=None):
         connection.request("CONSUMER.DURABLE.CREATE.S.reader", {"stream_name": "S", "config": READER | {"durable_name": "reader"} | consumer})
 
 
-def publishing(options, config, consumer, headers, replies=sys.maxsize):
+def publishing(options, config, consumer, headers, replies=sys.maxsize, cache="off"):
     act = lambda connection: connection.publish(b"s.event.report.infobip.bench", headers, EVENT, options.messages, replies)
-    return lambda: measured(options.nats, lambda connection: stream(connection, config, consumer), act, options.messages)
+    return lambda: measured(options, lambda connection: stream(connection, config, consumer), act, cache)
 
 
-def reading(options, consumer, acknowledged, pulled=PULLED, headers=WEBHOOK_HEADERS):
+def reading(options, consumer, acknowledged, pulled=PULLED, headers=WEBHOOK_HEADERS, cache="off"):
     def prepare(connection):
         stream(connection, OURS, consumer)
         connection.publish(b"s.webhook.infobip.bench.x", headers, WEBHOOK, options.messages, sys.maxsize)
@@ -153,7 +153,7 @@ def reading(options, consumer, acknowledged, pulled=PULLED, headers=WEBHOOK_HEAD
         pending = lambda: connection.request("CONSUMER.INFO.S.reader", {})["num_ack_pending"]
         lab.until(lambda: not acknowledged or pending() == 0, "all is acknowledged")
 
-    return lambda: measured(options.nats, prepare, act, options.messages)
+    return lambda: measured(options, prepare, act, cache)
 
 
 def main():
@@ -172,8 +172,11 @@ def main():
         "publish: and an id, as ours": publishing(options, OURS, {}, EVENT_HEADERS + id_),
         "publish: as ours, a window of 2 s for ids": publishing(options, OURS | {"duplicate_window": 2 * SECOND}, {}, EVENT_HEADERS + id_),
         "publish: as ours, 400 reply subjects in turn": publishing(options, OURS, {}, EVENT_HEADERS + id_, 400),
+        "publish: as ours, and the server's cache of subjects": publishing(options, OURS, {}, EVENT_HEADERS + id_, cache="on"),
+        "publish: 400 reply subjects, and the cache": publishing(options, OURS, {}, EVENT_HEADERS + id_, 400, "on"),
         "publish: an id alone": publishing(options, OURS, {}, id_),
         "read: as ours": reading(options, {}, 1),
+        "read: as ours, and the server's cache of subjects": reading(options, {}, 1, cache="on"),
         "read: without headers": reading(options, {}, 1, headers=[]),
         "read: pulls of 64": reading(options, {}, 1, 64),
         "read: pulls of 2,000": reading(options, {}, 1, 2000),

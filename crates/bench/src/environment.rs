@@ -49,6 +49,9 @@ pub(crate) struct Receiver {
     pub(crate) folder: PathBuf,
 }
 
+/// As in deploy/nats/nats.conf, which gives the reason.
+const NO_CACHE: &str = "disable_sublist_cache: true\n";
+
 impl Environment {
     pub(crate) async fn start(layout: Layout) -> anyhow::Result<Self> {
         let folder = new_folder()?;
@@ -73,8 +76,10 @@ impl Environment {
     pub(crate) async fn start_synced(layout: Layout) -> anyhow::Result<Self> {
         let folder = new_folder()?;
         let (config, store) = (folder.path().join("nats.conf"), folder.path().join("nats"));
-        let text =
-            format!("jetstream {{ store_dir: {:?}, sync_interval: always }}\n", store.join("jetstream"));
+        let text = format!(
+            "{NO_CACHE}jetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+            store.join("jetstream")
+        );
         std::fs::write(&config, text)?;
         let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
         Self::with(vec![options], folder, layout, StreamSettings::default()).await
@@ -91,7 +96,7 @@ impl Environment {
             std::fs::create_dir_all(&home)?;
             let config = home.join("nats.conf");
             let text = format!(
-                "server_name: n{number}\njetstream {{ store_dir: {:?}, sync_interval: always }}\ncluster {{ name: bench, \
+                "server_name: n{number}\n{NO_CACHE}jetstream {{ store_dir: {:?}, sync_interval: always }}\ncluster {{ name: bench, \
                  listen: \"{route}\", routes: [{urls}] }}\n",
                 home.join("jetstream")
             );

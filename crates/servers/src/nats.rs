@@ -162,11 +162,12 @@ pub async fn version() -> Result<String, StartError> {
     Ok(text.trim().rsplit([' ', 'v']).next().unwrap_or_default().to_owned())
 }
 
-/// Writes a configuration with the storage folder of the streams and the limit of its size in bytes. NATS
-/// accepts a JSON string as a quoted string.
-fn write_limits(file: &Path, store: &Path, file_store_max: u64) -> Result<(), StartError> {
+/// Writes a configuration with the storage folder of the streams and the limit of its size in bytes, if there is one. NATS
+/// accepts a JSON string as a quoted string. `deploy/nats/nats.conf` says why there is no cache of subjects.
+fn write_config(file: &Path, store: &Path, file_store_max: Option<u64>) -> Result<(), StartError> {
     let store = serde_json::Value::from(store.to_string_lossy().into_owned());
-    let text = format!("jetstream {{ store_dir: {store}, max_file_store: {file_store_max} }}\n");
+    let limit = file_store_max.map(|max| format!(", max_file_store: {max}")).unwrap_or_default();
+    let text = format!("disable_sublist_cache: true\njetstream {{ store_dir: {store}{limit} }}\n");
     std::fs::write(file, text).map_err(|source| StartError::Folder { folder: file.to_owned(), source })
 }
 
@@ -189,18 +190,13 @@ async fn launch(options: &NatsOptions) -> Result<(Child, u16), StartError> {
         "--pid".to_owned(),
         path(PID_FILE),
     ];
-    match (&options.config, options.file_store_max) {
-        (Some(config), _) => {
-            args.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
-            // The file's port for it may be in use by another server.
-            args.extend(["--http_port", "-1"].map(str::to_owned));
-        }
-        (None, Some(max)) => {
-            // The server has no command-line option for the limit.
-            write_limits(&folder.join(CONFIG_FILE), &folder.join("jetstream"), max)?;
-            args.extend(["--config".to_owned(), path(CONFIG_FILE)]);
-        }
-        (None, None) => args.extend(["--jetstream".to_owned(), "--store_dir".to_owned(), path("jetstream")]),
+    if let Some(config) = &options.config {
+        args.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
+        // The file's port for it may be in use by another server.
+        args.extend(["--http_port", "-1"].map(str::to_owned));
+    } else {
+        write_config(&folder.join(CONFIG_FILE), &folder.join("jetstream"), options.file_store_max)?;
+        args.extend(["--config".to_owned(), path(CONFIG_FILE)]);
     }
     let mut child = program::spawn(PROGRAM, &args, &options.environment, &log)?;
     // The name of the file contains the child's process id, so another server on the port cannot be mistaken

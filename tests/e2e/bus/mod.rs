@@ -7,6 +7,7 @@ mod purge;
 mod stream_sizes;
 mod lost_sequences;
 mod slow_streams;
+mod reply_subjects;
 mod buckets;
 mod publish_headers;
 mod group_commit;

@@ -16,6 +16,7 @@ use crate::client::events::{ConnectionErrors, ConnectionEvents};
 use crate::client::options::{BusOptions, ConnectError, GroupCommit};
 use crate::client::publish_contexts::{PublishContexts, context};
 use crate::client::versions::{Servers, Versions};
+use crate::publish::reply_subjects::ReplySubjects;
 use crate::schema::stream_id::StreamId;
 use crate::schema::streams::STREAMS;
 use crate::state::dead_letter_quotas::DeadLetterQuotas;
@@ -58,6 +59,7 @@ pub struct Connection {
     pub(crate) client: Client,
     pub(crate) jetstream: Context,
     pub(crate) publishers: PublishContexts,
+    pub(crate) replies: ReplySubjects,
     /// Number of times that the connection was established.
     connections: watch::Receiver<u64>,
     /// State after the client's last event. Every publish reads it, and the client's own state is behind a lock.
@@ -165,11 +167,13 @@ impl Bus {
         let client = connect.connect(servers).await.map_err(|error| ConnectError(error.into()))?;
         let jetstream = context(&client, REQUEST_TIMEOUT);
         let publishers = PublishContexts::new(&client);
+        let replies = ReplySubjects::subscribe(&client).await.map_err(|error| ConnectError(error.into()))?;
         let now = tokio::time::Instant::now();
         Ok(Self(Arc::new(Connection {
             client,
             jetstream,
             publishers,
+            replies,
             connections,
             is_up,
             away: Away::follow(followed),

@@ -90,6 +90,16 @@ impl From<jetstream::context::PublishError> for PublishError {
     }
 }
 
+impl From<async_nats::PublishError> for PublishError {
+    fn from(error: async_nats::PublishError) -> Self {
+        match error.kind() {
+            async_nats::client::PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
+            async_nats::client::PublishErrorKind::InvalidSubject => Self::Refused(error.into()),
+            async_nats::client::PublishErrorKind::Send => Self::Disconnected,
+        }
+    }
+}
+
 /// Error codes of the server when a stream (10077), its account or its disk is full.
 const FULL: [ErrorCode; 5] = [
     ErrorCode::STREAM_STORE_FAILED,

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub mod dead_letters;
 mod error;
 pub(crate) mod group_commit;
+pub(crate) mod reply_subjects;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::schema::headers::{Headers, MESSAGE_ID};
 use crate::schema::stream_id::StreamId;
 use crate::schema::subject::Subject;
 use crate::state::adaptive_limit::TARGET;
+use crate::state::gathering::Outgoing;
 use crate::state::in_flight::Permit;
 
 /// Delay between two attempts to store the same message.
@@ -76,6 +78,15 @@ enum Grouping {
     Allowed,
     /// Never: an attempt was made before.
     Alone,
+}
+
+/// What came of a publish with a reply subject that is used again.
+#[derive(Debug)]
+enum Reused {
+    Stored(Stored),
+    /// The message is to be published with a new subject: it has no id, no subject was free, or its answer was not clear. It may be stored then,
+    /// and its id keeps it from being stored twice. The sequence is that of an acknowledgement of this message or an earlier one.
+    Unknown(Option<u64>),
 }
 
 /// Proof that JetStream stored a message. Only publishing creates one.
@@ -309,6 +320,42 @@ impl Bus {
         Ok(())
     }
 
+    /// Makes an attempt with a reply subject that is used again ([`reply_subjects`]).
+    async fn store_with_reused_reply(
+        &self,
+        target: Target<'_>,
+        headers: &impl Fn() -> Headers,
+        payload: &Bytes,
+        time: Time,
+    ) -> Result<Reused, PublishError> {
+        let headers = headers();
+        let Some(id) = headers.get(MESSAGE_ID) else { return Ok(Reused::Unknown(None)) };
+        let Some(mut reply) = self.replies.take(self.sequences.connection()) else {
+            return Ok(Reused::Unknown(None));
+        };
+        let place = self.sequences.place(target.stream);
+        // After the subject was taken, so that it is not below what was acknowledged on it.
+        let floor = place.highest();
+        self.gatherings[target.stream as usize].saw(Some(id));
+        let bytes = target.subject.len() + headers.wire_length() + payload.len();
+        let _in_flight = self.fill.write(target.stream, bytes);
+        let left = time.deadline.saturating_duration_since(Instant::now());
+        let limit = match time.attempts {
+            RetryMode::Two => left / 2,
+            RetryMode::One => left,
+        };
+        let subject = target.subject.clone();
+        let message = Outgoing { subject, headers: headers.into_map(), payload: payload.clone() };
+        let publish = reply.publish(&self.client, message, target.stream);
+        let answer = tokio::time::timeout(limit, publish).await.map_err(|_| PublishError::TimedOut)??;
+        let Some(sequence) = answer.filter(|sequence| *sequence > floor) else {
+            return Ok(Reused::Unknown(answer));
+        };
+        place.raise(sequence);
+        reply.reuse();
+        Ok(Reused::Stored(Stored { sequence, duplicate: false }))
+    }
+
     async fn attempt(
         &self,
         target: Target<'_>,
@@ -316,7 +363,7 @@ impl Bus {
         payload: &Bytes,
         time: Time,
     ) -> Result<Stored, PublishError> {
-        let Time { deadline, attempts, grouping, .. } = time;
+        let Time { deadline, grouping, .. } = time;
         // While disconnected, the client would queue the message and send it later, even after the caller has given up.
         self.connected_by(deadline).await?;
         // Held until the message is acknowledged: others wait for it meanwhile.
@@ -329,6 +376,25 @@ impl Bus {
         };
         // It may have waited with others meanwhile.
         self.connected_by(deadline).await?;
+        match self.store_with_reused_reply(target, headers, payload, time).await? {
+            Reused::Stored(stored) => Ok(stored),
+            // On the heap, because it is rare and the future of every publish would have room for it.
+            Reused::Unknown(low) => {
+                Box::pin(self.store_with_new_reply(target, headers, payload, time, low)).await
+            }
+        }
+    }
+
+    /// Makes an attempt with a new reply subject. `low` is the sequence of an acknowledgement on another subject.
+    async fn store_with_new_reply(
+        &self,
+        target: Target<'_>,
+        headers: &impl Fn() -> Headers,
+        payload: &Bytes,
+        time: Time,
+        low: Option<u64>,
+    ) -> Result<Stored, PublishError> {
+        let Time { deadline, attempts, .. } = time;
         let left = deadline.saturating_duration_since(Instant::now());
         let jetstream = match attempts {
             // Half of the remaining time: if the server dies with the ack, there is time for another attempt.
@@ -348,17 +414,17 @@ impl Bus {
         };
         // A separate timer only if the client's timeout, which counts twice, could last too long.
         let ack = if left < LAST_ATTEMPT || attempts == RetryMode::One {
-            // On the heap, because it is rare and the future of every publish would have room for it.
-            let limited = Box::pin(tokio::time::timeout_at(deadline, publish));
-            limited.await.map_err(|_| PublishError::TimedOut)??
+            tokio::time::timeout_at(deadline, publish).await.map_err(|_| PublishError::TimedOut)??
         } else {
             publish.await?
         };
         let ack = committed(ack)?;
-        if !ack.duplicate && !self.sequences.acknowledged(target.stream, floor, ack.sequence) {
+        // A duplicate of what this attempt itself has stored, at a sequence that is too low, is no duplicate.
+        let is_first = !ack.duplicate || low == Some(ack.sequence);
+        if is_first && !self.sequences.acknowledged(target.stream, floor, ack.sequence) {
             return Err(PublishError::GoneBack);
         }
-        Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
+        Ok(Stored { sequence: ack.sequence, duplicate: !is_first })
     }
 }
 
