@@ -71,7 +71,7 @@ async fn an_answer_of_an_earlier_message_is_not_taken_for_that_of_the_next_one()
     let installation = Installation::start().await;
     let (client, mut seen) = watch(&installation).await;
     let first = store(&installation, 0).await;
-    // Whatever subject is used last has further answers of the first message, all the time.
+    // The subject that was used last gets further answers of the first message, all the time.
     let late = format!(r#"{{"stream":"{}","seq":{}}}"#, COMMANDS.name, first.sequence());
     let answering = tokio::spawn({
         let client = client.clone();

@@ -8,5 +8,6 @@ pub(crate) mod nkey;
 pub(crate) mod options;
 pub(crate) mod permission_errors;
 pub(crate) mod publish_contexts;
+pub(crate) mod reply_subjects;
 pub(crate) mod users;
 pub mod versions;

@@ -4,7 +4,6 @@ pub(crate) mod batch;
 pub mod dead_letters;
 mod error;
 pub(crate) mod group_commit;
-pub(crate) mod reply_subjects;
 
 use std::time::Duration;
 
@@ -320,7 +319,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Makes an attempt with a reply subject that is used again ([`reply_subjects`]).
+    /// Makes an attempt with a reply subject that is used again ([`crate::client::reply_subjects`]).
     async fn store_with_reused_reply(
         &self,
         target: Target<'_>,
