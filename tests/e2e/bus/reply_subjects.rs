@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use crate::harness::{Installation, TIMEOUT};
 
 const MESSAGES: u64 = 300;
+/// Further answers after each message: so many that some come while the next one waits for its own.
+const LATE_ANSWERS: usize = 20;
 
 fn subject() -> Subject {
     Subject::Command(Priority::Interactive, ChannelId::parse("channel-0").unwrap())
@@ -29,7 +31,8 @@ async fn store(installation: &Installation, number: u64) -> Stored {
 async fn watch(installation: &Installation) -> (async_nats::Client, async_nats::Subscriber) {
     let client = async_nats::connect(installation.nats.url()).await.unwrap();
     let seen = client.subscribe(subject().to_text()).await.unwrap();
-    client.flush().await.unwrap();
+    // The server has the subscription when it answers a later request of the connection.
+    async_nats::jetstream::new(client.clone()).get_stream(COMMANDS.name).await.unwrap();
     (client, seen)
 }
 
@@ -71,18 +74,20 @@ async fn an_answer_of_an_earlier_message_is_not_taken_for_that_of_the_next_one()
     let installation = Installation::start().await;
     let (client, mut seen) = watch(&installation).await;
     let first = store(&installation, 0).await;
-    // The subject that was used last gets further answers of the first message, all the time.
+    // Each subject that may be used again gets further answers of the first message. No server sends one to a subject that is new.
     let late = format!(r#"{{"stream":"{}","seq":{}}}"#, COMMANDS.name, first.sequence());
     let answering = tokio::spawn({
         let client = client.clone();
         async move {
-            let mut reply = reply_of(&mut seen).await;
-            loop {
-                while let Ok(Some(message)) = tokio::time::timeout(Duration::ZERO, seen.next()).await {
-                    reply = message.reply.unwrap();
+            let subjects = reply_of(&mut seen).await;
+            let prefix = subjects.rsplitn(3, '.').last().unwrap();
+            while let Some(message) = seen.next().await {
+                let reply = message.reply.unwrap();
+                let answers = if reply.starts_with(prefix) { LATE_ANSWERS } else { 0 };
+                for _ in 0..answers {
+                    client.publish(reply.clone(), late.clone().into()).await.unwrap();
+                    tokio::task::yield_now().await;
                 }
-                client.publish(reply.clone(), late.clone().into()).await.unwrap();
-                tokio::task::yield_now().await;
             }
         }
     });
