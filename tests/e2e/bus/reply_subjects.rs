@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::harness::{Installation, TIMEOUT};
 
 const MESSAGES: u64 = 300;
-/// Further answers after each message: so many that some come while the next one waits for its own.
+/// Further answers after each message: enough for some to come while the next one waits for its own.
 const LATE_ANSWERS: usize = 20;
 
 fn subject() -> Subject {
