@@ -145,8 +145,9 @@ impl Part {
             }
             Self::TimelineBeside => {
                 "From the first byte to the readable event, with `imchannel-timeline` reading the streams into SQLite on \
-                 the same machine, against the same programs without it. 3,000 webhooks/s: three reports of each of \
-                 1,000 messages/s."
+                 the same machine, against the same programs without it. 300 and 3,000 webhooks/s: three reports of each of \
+                 100 and 1,000 messages/s. Each round measures twice without the timeline. The largest ratio of the two, in either \
+                 direction, is the noise, and the aim is to be within it."
             }
         }
     }

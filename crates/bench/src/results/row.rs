@@ -97,6 +97,11 @@ impl Row {
         Self { aim: Some(aim), reached, ..self }
     }
 
+    /// With a reason for which it does not count, unless it has one.
+    pub(crate) fn refused_for(self, reason: String) -> Self {
+        Self { refused: self.refused.or(Some(reason)), ..self }
+    }
+
     /// With the widest spread that is believed. The row is refused if its own is wider.
     pub(crate) fn with_width_max(self, width_max: f64) -> Self {
         let width = self.judged().width();
