@@ -137,6 +137,9 @@ struct Run {
     /// Longest wait for a quiet machine before each part, in seconds.
     #[arg(long, default_value_t = 60)]
     quiet_wait: u64,
+    /// Most attempts at a part with refused rows; the one with the fewest counts.
+    #[arg(long, default_value_t = run::ATTEMPTS, value_parser = at_least_one)]
+    attempts: usize,
     /// Pin nothing to CPUs.
     #[arg(long)]
     no_pin: bool,
@@ -155,8 +158,16 @@ impl Run {
             page: self.report,
             folders: self.folders,
             quiet_wait: Duration::from_secs(self.quiet_wait),
+            attempts: self.attempts,
             amount: Amount { seconds, rounds, webhooks, backlog, rows },
         }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("give a number of at least 1".to_owned()),
     }
 }
 

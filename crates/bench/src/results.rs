@@ -30,6 +30,9 @@ pub(crate) struct Section {
     pub(crate) command: String,
     /// Start of the measurement, RFC 3339.
     pub(crate) measured_at: String,
+    /// Number of the attempt: the earlier ones had refused rows. 1 in results from before there were several.
+    #[serde(default = "first")]
+    pub(crate) attempt: usize,
     /// Commit of the working tree, with `+` if it had changes.
     pub(crate) commit: String,
     pub(crate) machine: Machine,
@@ -157,7 +160,16 @@ impl Results {
     }
 }
 
+fn first() -> usize {
+    1
+}
+
 impl Section {
+    /// Rows that do not count.
+    pub(crate) fn refused_rows(&self) -> usize {
+        self.rows.iter().filter(|row| self.refusal(row).is_some()).count()
+    }
+
     /// Why a row does not count: its conditions, or its own spread.
     pub(crate) fn refusal<'a>(&'a self, row: &'a Row) -> Option<&'a str> {
         self.refused.as_deref().or(row.refused.as_deref())
@@ -177,6 +189,7 @@ pub(crate) mod tests {
             part,
             command: format!("./dev bench --only {}", part.name()),
             measured_at: "2026-11-27T06:10:00Z".to_owned(),
+            attempt: 1,
             commit: "a669668".to_owned(),
             machine: Machine {
                 processor: "Example".to_owned(),
@@ -221,6 +234,16 @@ pub(crate) mod tests {
         assert_eq!(parts, [Part::Ingress, Part::Fastapi, Part::Media]);
         let ratio = |place: usize| results.sections[place].rows[0].judged().median;
         assert_eq!([ratio(0), ratio(1), ratio(2)], [0.9, 0.5, 0.9]);
+    }
+
+    #[test]
+    fn conditions_refuse_every_row_and_a_spread_its_own() {
+        let mut section = section(Part::Ingress, 0.9);
+        section.rows.push(section.rows[0].clone().refused_for("too wide".to_owned()));
+        assert_eq!(section.refused_rows(), 1);
+        section.refused = Some("not quiet".to_owned());
+        assert_eq!(section.refused_rows(), 2);
+        assert_eq!(section.refusal(&section.rows[1]), Some("not quiet"));
     }
 
     #[test]

@@ -134,9 +134,10 @@ fn after(text: &mut String, section: &Section, notes: &Notes) -> Result {
         writeln!(text, "![Throughput and 99th percentile over the rate](docs/images/rates.svg)\n")?;
     }
     let Section { measured_at, commit, command, before, after, cpus, .. } = section;
+    let attempt = if section.attempt > 1 { format!(", attempt {}", section.attempt) } else { String::new() };
     writeln!(
         text,
-        "`{command}` — {measured_at}, commit {commit}, nats-server {}, {} rounds of {} s; CPUs: load {}, servers {}, \
+        "`{command}` — {measured_at}{attempt}, commit {commit}, nats-server {}, {} rounds of {} s; CPUs: load {}, servers {}, \
          measured program {}. Before and after: sync of 4 KiB {:.2} and {:.2} ms (99th percentile {:.2} and {:.2}), a \
          fixed loop's spread {:.0} and {:.0} %, other work {:.0} and {:.0} % of the CPUs; stolen during it {:.1} %.\n",
         section.machine.nats_server,
