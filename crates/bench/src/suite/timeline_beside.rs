@@ -87,7 +87,11 @@ async fn round(
 
 /// The row of a percentile, whose aim is the noise, and the row of the noise.
 fn rows_of(rounds: &[Round], id: &str, name: &str, at: f64) -> Vec<Row> {
-    let pairs = rounds.iter().map(|round| (round.without.millis(at), round.with.millis(at)));
+    // Against both measurements without the timeline: which of them is lower is chance.
+    let pairs = rounds.iter().flat_map(|round| {
+        let with = round.with.millis(at);
+        [(round.without.millis(at), with), (round.again.millis(at), with)]
+    });
     let twice: Vec<(f64, f64)> =
         rounds.iter().map(|round| (round.without.millis(at), round.again.millis(at))).collect();
     let row = Row::against(id, name, pairs).map(|row| {
