@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What do the slowest of 300 webhooks/s wait for on a server that syncs every message: batches, or the disk?
 
-    bench/measure/small_rate.py [--programs target/release] [--nats nats-server] [--rounds 4] [--seconds 15] > bench/profiles/small-rate.txt
+    bench/measure/small_rate.py [--programs target/release] [--nats nats-server] [--rounds 4] [--seconds 15]
 
 Ingress with batches and without, in turns, beside the times of nats-server's writes and syncs of its files, which `perf` records. While one
 of them is long, the webhooks of that time wait, with batches or without: if long ones take more than a hundredth of the time, they are the
@@ -20,7 +20,7 @@ import lab
 
 RATE, CONNECTIONS = 300, 64
 CALLS = ("write", "pwrite64", "writev", "fsync", "fdatasync")
-# Duration from which a call is long: ten times the median of a sync here.
+# Duration from which a call is long: three webhooks come in that time.
 LONG_MS = 10
 # `perf script -F tid,time,event`: 4711 15294.551234: syscalls:sys_enter_fsync:
 EVENT = re.compile(r"^\s*(\d+)\s+([\d.]+):\s+syscalls:sys_(enter|exit)_(\w+):")
