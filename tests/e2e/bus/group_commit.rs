@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use crate::harness::{Installation, Webhook, eventually};
+use crate::harness::{Installation, Posting, Webhook, eventually};
 
 /// First version that syncs a batch once.
 const ONE_SYNC_A_BATCH: ServerVersion = ServerVersion::new(2, 15, 0);
@@ -151,32 +151,20 @@ async fn webhooks_that_were_answered_survive_a_killed_server_and_become_one_even
     let mut installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let normalizer = installation.normalizer().await;
-    let report = |number: usize| {
+    let posting = Posting::start(ingress.address, 200, |number| {
         Webhook::infobip(format!(
             r#"{{"results":[{{"messageId":"m-{number}","to":"49170000000","status":{{"groupName":"DELIVERED","groupId":3,"description":"delivered"}}}}]}}"#
         ))
-    };
-    let address = ingress.address;
-    let posting = tokio::spawn(async move {
-        let posts = (0..600).map(|number| async move {
-            let report = report(number);
-            // As a BSP does, until it is answered 200.
-            eventually("the webhook is answered 200", || async {
-                (report.try_post(address).await.ok()?.status == 200).then_some(())
-            })
-            .await;
-        });
-        futures_util::stream::iter(posts).buffer_unordered(200).collect::<Vec<()>>().await
     });
     eventually("some are stored", || async { (installation.webhooks().await.len() > 50).then_some(()) })
         .await;
     installation.nats.kill().await;
     installation.nats.start_again().await.unwrap();
-    assert_eq!(posting.await.unwrap().len(), 600);
+    let posted = posting.end().await;
     installation.until_processed().await;
     let reports = installation.reports().await;
     let messages: BTreeSet<String> = reports.iter().map(|report| report.message_id.clone()).collect();
-    assert_eq!((reports.len(), messages.len()), (600, 600));
+    assert_eq!((reports.len(), messages.len()), (posted, posted));
     ingress.stop().await;
     normalizer.stop().await;
 }

@@ -12,6 +12,7 @@
 //! | [`secured::Secured::start`] | NATS and Redis with the configuration of `deploy/`, and users with the secrets of `imchannel secrets generate`; [`secured_channel`] has its channel |
 //! | [`cluster::Cluster::start`] | three nats-servers |
 //! | [`slow_bus::SlowBus`], [`cut_bus::CutBus`], [`held_bus::HeldBus`] | a proxy that delays publishes; one that loses the connection after a publish; one that holds publishes |
+//! | [`Posting::start`] | webhooks that are posted in the background until the test ends them |
 //! | [`browser::Browser`] | chromium without a window, with one page |
 //! | [`terminal::Terminal`] | `imchannel` on a pseudo-terminal, with what a person types and sees |
 //! | [`balancer`] | a load balancer that closes connections |
@@ -52,6 +53,7 @@ mod group_commit;
 mod installation;
 pub(crate) mod ledger;
 pub(crate) mod outbound;
+mod posting;
 mod program;
 pub(crate) mod secured;
 pub(crate) mod secured_channel;
@@ -70,6 +72,7 @@ use tokio::time::Instant;
 
 pub(crate) use group_commit::bus_options;
 pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress, RunningNormalizer};
+pub(crate) use posting::Posting;
 pub(crate) use program::{Program, binary, run_cli, run_cli_reading, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 

@@ -2,16 +2,14 @@
 //! every webhook that was answered 200 has its events, and no event id is used for two different events.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bus::streams::{NORMALIZER, StreamSettings};
 use proto::v1::ReportEvent;
 
-use crate::harness::{Installation, Program, Webhook, eventually, exclusive, within};
+use crate::harness::{Installation, Posting, Program, Webhook, exclusive, within};
 
-const WEBHOOKS: usize = 20_000;
+const KILLS: usize = 20;
 const SENDERS: usize = 32;
 
 /// One webhook of each BSP in turn; some hold two reports.
@@ -42,64 +40,27 @@ fn webhook(number: usize) -> (Webhook, Vec<String>) {
     }
 }
 
-/// Posts all of them until each is answered 200, like a BSP that retries.
-async fn post_all(installation: &Installation) -> Vec<String> {
-    let ingress = installation.ingress().await;
-    let (address, next) = (ingress.address, Arc::new(AtomicUsize::new(0)));
-    let senders = (0..SENDERS).map(|_| {
-        let next = Arc::clone(&next);
-        tokio::spawn(async move {
-            let mut expected = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= WEBHOOKS {
-                    return expected;
-                }
-                let (webhook, ids) = webhook(number);
-                eventually("the webhook is taken", || async {
-                    (webhook.post(address).await.status.as_u16() == 200).then_some(())
-                })
-                .await;
-                expected.extend(ids);
-            }
-        })
-    });
-    let mut expected = Vec::new();
-    for sender in senders.collect::<Vec<_>>() {
-        expected.extend(sender.await.unwrap());
-    }
-    ingress.stop().await;
-    expected
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_is_lost_when_normalizers_are_killed() {
     let _alone = exclusive().await;
     let settings =
         StreamSettings { duplicate_window: Duration::from_millis(100), ..StreamSettings::default() };
-    let installation = Arc::new(Installation::start_with(&settings).await);
+    let installation = Installation::start_with(&settings).await;
+    let ingress = installation.ingress().await;
     let variables = [("IMCHANNEL_LOG_PAYLOADS", "off")];
     let mut steady =
         Program::start("imchannel-normalizer", &installation, &[("IMCHANNEL_LOG_LEVEL", "error")]);
-    let posting = tokio::spawn({
-        let installation = Arc::clone(&installation);
-        async move { post_all(&installation).await }
-    });
-    let mut kills = 0;
-    while !posting.is_finished() {
+    let posting = Posting::start(ingress.address, SENDERS, |number| webhook(number).0);
+    for _ in 0..KILLS {
         let mut victim = Program::start("imchannel-normalizer", &installation, &variables);
         // It is killed during its work.
-        let mut worked = 0;
-        while worked < 200 && !posting.is_finished() {
-            if tokio::time::timeout(Duration::from_secs(1), victim.line_with("onReport")).await.is_ok() {
-                worked += 1;
-            }
+        for _ in 0..200 {
+            victim.line_with("onReport").await;
         }
         victim.kill().await;
-        kills += 1;
     }
-    let expected = posting.await.unwrap();
-    assert!(kills >= 5, "only {kills} kills while {WEBHOOKS} webhooks went through");
+    let expected: Vec<String> = (0..posting.end().await).flat_map(|number| webhook(number).1).collect();
+    ingress.stop().await;
     // The messages in flight of the last killed one are redelivered after the ack wait of 30 s.
     within(Duration::from_secs(120), "every webhook is acknowledged", || async {
         let backlog = bus::lag::backlog(&installation.bus, &NORMALIZER).await.ok()?;
@@ -126,5 +87,5 @@ async fn no_webhook_is_lost_when_normalizers_are_killed() {
     assert_eq!(by_event.len(), expected.len(), "there are more events than reports");
     assert_eq!(installation.dead_letters().await.len(), 0);
     assert!(reports.len() > by_event.len(), "no webhook was handled twice: the kills hit nothing");
-    eprintln!("{kills} kills, {} events for {} reports", reports.len(), expected.len());
+    eprintln!("{KILLS} kills, {} events for {} reports", reports.len(), expected.len());
 }

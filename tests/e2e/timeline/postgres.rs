@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::harness::files::client;
 use crate::harness::timeline::{RunningTimeline, store_folder};
-use crate::harness::{Installation, Webhook, eventually, within};
+use crate::harness::{Installation, Posting, Webhook, eventually, within};
 
 /// The secret of every timeline of a database.
 pub(super) const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
@@ -127,9 +127,10 @@ async fn a_database_that_is_away_stopped_and_killed_loses_nothing_and_has_nothin
     replica.until_ready_is(503, "PostgreSQL does not answer the timeline now").await;
     database.server.start_again().await.unwrap();
     replica.until_ready_is(200, "").await;
-    let posting = post(ingress.address, 0..400);
-    for (number, is_killed) in [(20, true), (60, false), (120, true)] {
-        replica.until_read(&WEBHOOKS, number).await;
+    let posting = Posting::start(ingress.address, 1, report);
+    for is_killed in [true, false, true] {
+        let last = bus::read::last_sequence(&installation.bus, &WEBHOOKS).await.unwrap();
+        replica.until_read(&WEBHOOKS, last + 20).await;
         if is_killed {
             database.server.kill().await;
         } else {
@@ -141,7 +142,7 @@ async fn a_database_that_is_away_stopped_and_killed_loses_nothing_and_has_nothin
         database.server.start_again().await.unwrap();
         replica.until_ready_is(200, "").await;
     }
-    posting.await.unwrap();
+    posting.end().await;
     database.has_each_row_once(&installation, &replica).await;
     let (_, metrics) = replica.admin("/metrics").await;
     let failures = "imchannel_timeline_store_failures_total{fault=\"unavailable\"}";
@@ -155,17 +156,14 @@ async fn a_timeline_that_is_killed_while_it_stores_in_a_database_has_each_row_on
     let ingress = installation.ingress().await;
     let _normalizer = installation.normalizer().await;
     let database = Database::start().await;
-    let posting = post(ingress.address, 0..400);
-    let mut kills = 0;
-    while !posting.is_finished() {
+    let posting = Posting::start(ingress.address, 1, report);
+    for _ in 0..3 {
         let mut replica = database.timeline(&installation).await;
         let last = bus::read::last_sequence(&installation.bus, &WEBHOOKS).await.unwrap();
         replica.until_read(&WEBHOOKS, last).await;
         replica.timeline.program.kill().await;
-        kills += 1;
     }
-    posting.await.unwrap();
-    assert!(kills >= 2, "killed {kills} times");
+    posting.end().await;
     let replica = database.timeline(&installation).await;
     database.has_each_row_once(&installation, &replica).await;
 }
