@@ -56,13 +56,13 @@ impl Gateway {
         Program::start_with_args("imchannel", &self.installation.nats.url(), &args, &[])
     }
 
-    /// Waits until the stream has stored this number of webhooks.
-    async fn until_stored(&self, count: u64) {
+    /// Waits until the stream has stored this number of webhooks. Returns how many it has.
+    async fn until_stored(&self, count: u64) -> u64 {
         within(PART_LIMIT, &format!("{count} webhooks are stored"), || async {
             let last = bus::read::last_sequence(&self.installation.bus, &bus::streams::WEBHOOKS).await;
-            (last.ok()? >= count).then_some(())
+            last.ok().filter(|last| *last >= count)
         })
-        .await;
+        .await
     }
 }
 
@@ -86,16 +86,18 @@ async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats
     gateway.until_stored(count * 5 / 10).await;
     gateway.installation.nats.kill().await;
     gateway.installation.nats.start_again().await.unwrap();
-    gateway.until_stored(count * 7 / 10).await;
+    let after_restart = gateway.until_stored(count * 5 / 10).await;
 
     let ledger = ledger_of(&mut simulation).await;
     assert!(simulation.ended_well().await, "a clean ledger is exit code 0");
     assert_eq!(ledger["clean"], true, "{ledger:#}");
     assert_eq!(ledger["ledger"]["foreign"], 0, "{ledger:#}");
     // KooMessage retries nothing, so some of its webhooks were refused while the server was down, and no events are
-    // expected of them.
+    // expected of them. How many depends on the machine.
+    let stored = bus::read::last_sequence(&gateway.installation.bus, &bus::streams::WEBHOOKS).await.unwrap();
+    assert!(stored > after_restart, "nothing was stored after the server was down: {ledger:#}");
     let promised = ledger["ledger"]["expected"].as_u64().unwrap();
-    assert!(promised > count, "Infobip's batches make more events than webhooks: {ledger:#}");
+    assert!(promised > stored, "Infobip's batches make more events than webhooks: {ledger:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
