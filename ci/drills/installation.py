@@ -63,6 +63,11 @@ class Installation:
         users = dict(re.findall(r"^(\w+)=(\w+)$", (self.secrets / "nats/users.env").read_text(), re.MULTILINE))
         self.start("nats", ["nats-server", "-c", str(self.folder / "nats.conf")], **users)
 
+    def restart_nats(self):
+        """After it was stopped or killed. Waits until its streams answer, because the command line tries to connect only once."""
+        self.parts["nats"].start()
+        until("nats-server is healthy", lambda: status_of(f"http://127.0.0.1:{self.ports['monitor']}/healthz")[0] == 200)
+
     def start_redis(self):
         (self.folder / "redis").mkdir()
         self.start("redis", ["redis-server", str(ROOT / "deploy/redis/redis.conf"), "--aclfile", str(self.secrets / "redis/users.acl"),

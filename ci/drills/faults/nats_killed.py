@@ -22,7 +22,7 @@ def run(drill):
     drill.note(f"`/ready` of ingress: {status} `{body}`")
     drill.runs("imchannel streams check", "cannot connect to NATS", code=1)
     drill.acts("nats-server is restarted")
-    installation.parts["nats"].start()
+    installation.restart_nats()
     drill.proves("what the BSP repeats is answered 200", lambda: all(post(number) == 200 for number in NUMBERS))
     drill.proves("every webhook is an event", lambda: reported(installation, NAME, NUMBERS))
     drill.ends(60)

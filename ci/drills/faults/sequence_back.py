@@ -14,12 +14,11 @@ def run(drill):
         post(number)
     drill.proves("the webhooks are events", lambda: reported(installation, NAME, BEFORE))
     drill.acts("fault: nats-server restarts without the messages of WEBHOOKS")
-    nats = installation.parts["nats"]
-    nats.stop()
+    installation.parts["nats"].stop()
     files = list((installation.folder / "nats/jetstream").glob("**/streams/WEBHOOKS/msgs/*"))
     for file in files:
         file.unlink()
-    nats.start()
+    installation.restart_nats()
     drill.fires("ImchannelSequenceGoneBack", 2 * 60, stream="WEBHOOKS")
     status, body = status_of(installation.ready_url("ingress"))
     drill.note(f"`/ready` of ingress: {status} `{body}`")

@@ -18,7 +18,7 @@ def run(drill):
     spooled = f'last_over_time(imchannel_ingress_spool_entries{{pod="{POD}"}}[5m:1m]) == {len(NUMBERS)}'
     drill.proves("the scrapes show them", lambda: installation.asked(spooled), 2 * 60)
     installation.parts["ingress"].kill()
-    installation.parts["nats"].start()
+    installation.restart_nats()
     drill.fires("ImchannelSpoolAbandoned", 15 * 60, pod=POD)
     drill.runs("imchannel doctor --spool-dir .", "no process", code=3, **{".": "spool"})
     drill.section.says("run the pod again, until its spool is empty")

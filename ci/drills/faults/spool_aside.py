@@ -19,7 +19,7 @@ def run(drill):
     data[data.index(b"m-%d" % DAMAGED)] ^= 1
     segment.write_bytes(data)
     installation.restart_ingress()
-    installation.parts["nats"].start()
+    installation.restart_nats()
     drill.acts("ingress and nats-server are restarted")
     drill.fires("ImchannelSpoolRecordsAside", 60, job="ingress", reason="unreadable")
     drill.section.says("the folder `aside` in the sub-folder of the spool has the records as they were")

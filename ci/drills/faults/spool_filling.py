@@ -28,6 +28,6 @@ def run(drill):
     drill.fires("ImchannelWebhooksSpooled", 3 * 60, job="ingress")
     drill.runs("imchannel doctor --admin", f"{len(NUMBERS)} spooled webhooks", code=3, **{"http://127.0.0.1:9090": installation.admin("ingress")})
     drill.acts("nats-server is restarted")
-    installation.parts["nats"].start()
+    installation.restart_nats()
     drill.proves("every report is an event", lambda: reported(installation, NAME, NUMBERS))
     drill.ends(60)

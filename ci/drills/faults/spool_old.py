@@ -18,6 +18,6 @@ def run(drill):
     drill.proves("NATS is not connected", lambda: installation.asked('imchannel_nats_connected{job="ingress"} == 0'))
     drill.section.says("repair the cause")
     drill.acts("nats-server is restarted")
-    installation.parts["nats"].start()
+    installation.restart_nats()
     drill.proves("every report is an event", lambda: reported(installation, NAME, NUMBERS))
     drill.ends(60)
