@@ -339,8 +339,15 @@ async fn a_limited_channel_with_a_long_queue_slows_no_other() {
         .await;
         began.elapsed()
     };
-    run("warm").await;
-    let usual = run("usual").await;
+    // The fastest of some: other tests use the same CPUs, for a while in one half of them only.
+    let fastest = async |name: &str| {
+        let mut took = Vec::new();
+        for number in 0..5 {
+            took.push(run(&format!("{name}{number}")).await);
+        }
+        took.into_iter().min().unwrap()
+    };
+    let usual = fastest("usual").await;
     for number in 0..10_000 {
         let id = format!("slow-{number}");
         outbound.publish(Priority::Bulk, &text(0, &id, &format!("49152{number:05}"), "Hello")).await;
@@ -350,6 +357,6 @@ async fn a_limited_channel_with_a_long_queue_slows_no_other() {
         received.iter().any(|message| message.message_id.starts_with("imc-slow-")).then_some(())
     })
     .await;
-    let beside = run("beside").await;
+    let beside = fastest("beside").await;
     assert!(beside < 2 * usual, "{beside:?} beside 10,000 waiting commands, {usual:?} alone");
 }
