@@ -55,12 +55,15 @@ use crate::erasure::{ErasureSettings, Erasures, Tools};
 use crate::http::ApiState;
 use crate::http::settings::HttpSettings;
 use crate::metrics::TimelineMetrics;
-use crate::observe::Observer;
+use crate::observe::thread::ReadingThread;
+use crate::observe::{Observer, Reading};
 use crate::observed::Observed;
 use crate::row::Keys;
 pub use crate::settings::Settings;
 use crate::store::{Store, Unreadable};
 
+/// Name of the connections to NATS.
+const NATS_NAME: &str = "imchannel-timeline";
 /// Time for which a stream may be read less far than now before the service is not ready.
 const READY_LAG_MAX: Duration = Duration::from_secs(60);
 
@@ -68,9 +71,12 @@ const READY_LAG_MAX: Duration = Duration::from_secs(60);
 pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
     let metrics = Arc::new(TimelineMetrics::register(registry));
     let eraser = eraser_options(&settings, &process);
-    let connecting = process.connect("imchannel-timeline", registry);
+    let of_streams = process.nats.named(NATS_NAME);
+    let connecting = process.connect(NATS_NAME, registry);
     Service::new(async move {
         let context = connecting.await?;
+        let thread = ReadingThread::start(context.stop.clone(), context.grace)?;
+        let bus = thread.connect(of_streams).await?;
         let listen = settings.http.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -80,7 +86,8 @@ pub fn service(settings: Settings, process: ProcessContext, registry: &mut Regis
             Some(options) => Bus::connect(&options).await?,
             None => context.bus.clone(),
         };
-        Box::pin(serve(settings, context, Listening { listener, eraser }, metrics)).await
+        let parts = Parts { listener, reading: Reading { thread, bus }, eraser };
+        Box::pin(serve(settings, context, parts, metrics)).await
     })
 }
 
@@ -90,9 +97,11 @@ fn eraser_options(settings: &Settings, process: &ProcessContext) -> Option<BusOp
     Some(process.nats.of_user(User::Eraser.client(), nkey))
 }
 
-/// Where the service listens, and the connection over which it erases.
-struct Listening {
+/// What the service works with, besides its context.
+struct Parts {
     listener: TcpListener,
+    reading: Reading,
+    /// The connection over which it erases.
     eraser: Bus,
 }
 
@@ -104,17 +113,21 @@ pub fn run(
     registry: &mut Registry,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
     let metrics = Arc::new(TimelineMetrics::register(registry));
-    let eraser = context.bus.clone();
-    Box::pin(serve(settings, context, Listening { listener, eraser }, metrics))
+    Box::pin(async move {
+        let thread = ReadingThread::start(context.stop.clone(), context.grace)?;
+        let reading = Reading { thread, bus: context.bus.clone() };
+        let eraser = context.bus.clone();
+        serve(settings, context, Parts { listener, reading, eraser }, metrics).await
+    })
 }
 
 async fn serve(
     settings: Settings,
     context: ServiceContext,
-    listening: Listening,
+    parts: Parts,
     metrics: Arc<TimelineMetrics>,
 ) -> anyhow::Result<()> {
-    let Listening { listener, eraser } = listening;
+    let Parts { listener, reading, eraser } = parts;
     let ServiceContext { bus, stop, .. } = context.clone();
     let keys = keys(&settings)?;
     let store = tokio::select! {
@@ -133,7 +146,7 @@ async fn serve(
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),
     };
-    let observed = observe::start(&observer).await;
+    let observed = observe::start(&observer, &reading).await;
     require(&context, &observed, Arc::clone(&store));
     let tools = |erasure: &ErasureSettings| -> anyhow::Result<Tools> {
         Ok(Tools {
@@ -169,6 +182,7 @@ async fn serve(
     let server =
         HttpServer { drain_delay, addresses, metrics: metrics.port.clone(), ..HttpServer::default() };
     service::http::serve(listener, http::router(state), server, stop, context.grace).await;
+    reading.thread.ended().await;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Programs as processes.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::OnceLock;
@@ -170,6 +172,19 @@ impl Program {
             line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
         };
         (of("VmRSS:"), of("VmHWM:"))
+    }
+
+    /// How often each of its threads has waited for something, and so had to wake up, by the thread's id.
+    pub(crate) fn waits(&self) -> HashMap<OsString, u64> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id().unwrap())).unwrap();
+        let waits = threads.map(|thread| {
+            let thread = thread.unwrap();
+            // A thread may have ended since.
+            let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            (thread.file_name(), line.map_or(0, |number| number.trim().parse().unwrap()))
+        });
+        waits.collect()
     }
 }
 

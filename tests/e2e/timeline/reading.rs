@@ -2,6 +2,7 @@
 //! on the path of messages.
 
 use std::path::Path;
+use std::time::Instant;
 
 use bus::provision;
 use bus::streams::{DEADLETTERS, EVENTS, StreamSettings};
@@ -73,6 +74,30 @@ async fn a_timeline_that_is_killed_while_it_reads_has_each_row_once() {
         let (_, answer) = timeline.get(&format!("/v1/timeline/m-{number}")).await;
         assert_eq!(rows_of_event(&answer), 1, "m-{number}: {answer:#}");
     }
+}
+
+#[tokio::test]
+async fn a_timeline_does_not_wake_up_for_each_message() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let _normalizer = installation.normalizer().await;
+    let store = store_folder();
+    let timeline = RunningTimeline::start(&installation, &store, &[]).await;
+    let (before, began) = (timeline.program.waits(), Instant::now());
+    let posting = Posting::start(ingress.address, 1, report);
+    let posted = eventually("2,000 webhooks are stored", || async {
+        let stored = last(&installation, &bus::streams::WEBHOOKS).await;
+        (stored >= 2000).then_some(stored)
+    })
+    .await;
+    let waits: u64 = (timeline.program.waits().into_iter())
+        .map(|(thread, waits)| waits - before.get(&thread).unwrap_or(&0))
+        .sum();
+    let per_second = waits as f64 / began.elapsed().as_secs_f64();
+    posting.end().await;
+    // It sleeps 10 ms at a time, however many messages there are.
+    assert!(per_second < 300.0, "{waits} waits while {posted} webhooks came: {per_second:.0} a second");
+    until_read(&timeline, "EVENTS", last(&installation, &EVENTS).await).await;
 }
 
 #[tokio::test]

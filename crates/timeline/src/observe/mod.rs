@@ -14,6 +14,7 @@ mod lanes;
 mod lease;
 mod reader;
 mod rule_settings;
+pub(crate) mod thread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::health::Health;
 use crate::health::recent::RecentReader;
 use crate::metrics::TimelineMetrics;
 use crate::observe::rule_settings::Lanes;
+use crate::observe::thread::ReadingThread;
 use crate::observed::Observed;
 use crate::progress::Progress;
 use crate::row::{Keys, Row, StreamNumber};
@@ -63,8 +65,16 @@ struct Shared {
     lanes: Lanes,
 }
 
+/// Where the streams are read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) thread: ReadingThread,
+    /// The connection over which they are.
+    pub(crate) bus: Bus,
+}
+
 /// Starts to read every stream. The tasks end with the observer's stop.
-pub(crate) async fn start(observer: &Observer) -> Observed {
+pub(crate) async fn start(observer: &Observer, reading: &Reading) -> Observed {
     let (progress, progress_seen) = watch::channel(Progress::default());
     let (live, _) = broadcast::channel(LIVE_ROWS);
     let lanes = Lanes::learned(&*observer.store).await;
@@ -75,8 +85,9 @@ pub(crate) async fn start(observer: &Observer) -> Observed {
         observer.stop.clone(),
     );
     let shared = Shared { progress: Arc::new(progress), live: live.clone(), lanes };
+    let of_readers = Observer { bus: reading.bus.clone(), ..observer.clone() };
     for stream in StreamNumber::ALL {
-        tokio::spawn(reader::run(stream, observer.clone(), shared.clone()));
+        reading.thread.spawn(reader::run(stream, of_readers.clone(), shared.clone()));
     }
     let floors = floors::follow(floors::Follower {
         bus: observer.bus.clone(),

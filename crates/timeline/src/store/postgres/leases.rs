@@ -27,6 +27,8 @@ pub(super) struct Leases(tokio::sync::Mutex<Option<Arc<Session>>>);
 /// The session that has them.
 struct Session {
     connected: Connected,
+    /// Where locks are given back. That of a reader of streams ends before the process does.
+    runtime: Handle,
     /// The server gives a session the same lock twice, and a process must have each once.
     taken: Mutex<HashSet<Lock>>,
 }
@@ -60,8 +62,8 @@ impl Leases {
             return Ok(Arc::clone(session));
         }
         let connected = pool.connect().await?;
-        let session = Arc::new(Session { connected, taken: Mutex::default() });
-        tokio::spawn(check(Arc::downgrade(&session), session.connected.ended.clone()));
+        let session = Arc::new(Session { connected, runtime: pool.runtime.clone(), taken: Mutex::default() });
+        pool.runtime.spawn(check(Arc::downgrade(&session), session.connected.ended.clone()));
         *current = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -108,10 +110,9 @@ impl Drop for Held {
             self.session.free(self.lock);
             return;
         }
-        // Without a runtime the process ends, and the session with it.
-        let Ok(runtime) = Handle::try_current() else { return };
         let (session, lock) = (Arc::clone(&self.session), self.lock);
-        runtime.spawn(async move {
+        // If the runtime has ended, so does the process, and the session with it.
+        self.session.runtime.spawn(async move {
             if lock::give_back(&session.connected.client, lock).await.is_err() {
                 session.connected.end();
             }
