@@ -34,7 +34,7 @@ impl ReadingThread {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .thread_name("timeline-write")
-            .on_thread_park(|| thread::sleep(SLEEP))
+            .on_thread_park(sleep)
             .build()
             .context("cannot start the runtime that reads streams")?;
         let handle = runtime.handle().clone();
@@ -64,4 +64,9 @@ impl ReadingThread {
         // The runtime catches panics of its tasks.
         let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread is to wait, with all of its tasks")]
+fn sleep() {
+    thread::sleep(SLEEP);
 }

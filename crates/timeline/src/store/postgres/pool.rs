@@ -79,7 +79,7 @@ pub(super) struct Pool {
     tls: Tls,
     answering: Connections,
     writing: Connections,
-    /// Where connections are served, whoever makes them: the readers of streams have a runtime that answers slowly.
+    /// Where every connection is served: the readers of streams, which make some of them, have a runtime that answers slowly.
     pub(super) runtime: Handle,
 }
 
