@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bus::{BusOptions, GroupCommit, NkeySeed};
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::example_secrets;
 use crate::settings::{ConfigReader, Setting};
@@ -60,9 +61,14 @@ impl NatsSettings {
         BusOptions { name, ..self.0.clone() }
     }
 
-    /// Connection options of a client with that name, as another user.
+    /// Options of one more connection of a process. The metric that says whether the process is connected is of the first one alone.
+    pub fn further(&self, name: &'static str) -> BusOptions {
+        BusOptions { connected: Gauge::default(), ..self.named(name) }
+    }
+
+    /// The same as another user.
     pub fn of_user(&self, name: &'static str, nkey: NkeySeed) -> BusOptions {
-        BusOptions { name, nkey: Some(nkey), ..self.0.clone() }
+        BusOptions { nkey: Some(nkey), ..self.further(name) }
     }
 }
 
@@ -94,4 +100,19 @@ pub fn read_seed(reader: &mut ConfigReader, setting: &'static Setting) -> Option
 /// Reads the interval of the purger's checks. If it is invalid, adds the error to `reader` and returns `None`.
 pub fn read_purge_interval(reader: &mut ConfigReader) -> Option<Duration> {
     reader.duration(&PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_further_connection_does_not_say_whether_the_process_is_connected() {
+        let settings = NatsSettings(BusOptions::new("first", "nats://127.0.0.1:4222"));
+        settings.named("first").connected.set(1);
+        for further in [settings.further("second"), settings.of_user("third", NkeySeed::generate())] {
+            further.connected.set(0);
+            assert_eq!(settings.named("first").connected.get(), 1, "{}", further.name);
+        }
+    }
 }

@@ -71,12 +71,12 @@ const READY_LAG_MAX: Duration = Duration::from_secs(60);
 pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
     let metrics = Arc::new(TimelineMetrics::register(registry));
     let eraser = eraser_options(&settings, &process);
-    let of_streams = process.nats.named(NATS_NAME);
+    let of_streams = process.nats.further(NATS_NAME);
     let connecting = process.connect(NATS_NAME, registry);
     Service::new(async move {
         let context = connecting.await?;
         let thread = ReadingThread::start(context.stop.clone(), context.grace)?;
-        let bus = thread.connect(of_streams).await?;
+        let Some(bus) = thread.connect(of_streams).await? else { return Ok(()) };
         let listen = settings.http.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;

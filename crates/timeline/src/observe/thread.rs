@@ -46,12 +46,16 @@ impl ReadingThread {
         Ok(Self { runtime: handle, thread: thread.context("cannot start the thread that reads streams")? })
     }
 
-    /// A connection that is served on this thread.
+    /// A connection that is served on this thread; `None` if the stop came first.
     ///
     /// # Errors
     /// The URL is invalid. A server that does not respond is retried.
-    pub(crate) async fn connect(&self, options: BusOptions) -> anyhow::Result<Bus> {
-        Ok(self.runtime.spawn(async move { Bus::connect(&options).await }).await??)
+    pub(crate) async fn connect(&self, options: BusOptions) -> anyhow::Result<Option<Bus>> {
+        match self.runtime.spawn(async move { Bus::connect(&options).await }).await {
+            Ok(connected) => Ok(Some(connected?)),
+            Err(error) if error.is_cancelled() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Runs a task on this thread, until it ends or the stop comes.
