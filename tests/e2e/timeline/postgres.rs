@@ -17,6 +17,12 @@ use crate::harness::{Installation, Posting, Webhook, eventually, within};
 pub(super) const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 /// Limit of the time from the end of the timeline that reads until another one reads.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+/// Events that came while no timeline ran.
+const BACKLOG: u64 = 8000;
+/// Length of their text: a row of this length is sent to the server in a piece of its own.
+const LONG_BYTES: usize = 4096;
+/// Events that are stored at the same time.
+const STORED_AT_ONCE: usize = 256;
 
 /// A server, and the folders of the timelines that use it.
 pub(super) struct Database {
@@ -39,9 +45,14 @@ impl Database {
     }
 
     async fn timeline(&self, installation: &Installation) -> Replica {
+        self.timeline_with(installation, &[]).await
+    }
+
+    async fn timeline_with(&self, installation: &Installation, more: &[(&str, &str)]) -> Replica {
         let folder = store_folder();
         let url = self.server.url("postgres");
-        let variables = [("IMCHANNEL_TIMELINE_URL", url.as_str()), ("IMCHANNEL_TIMELINE_KEY", KEY)];
+        let mut variables = vec![("IMCHANNEL_TIMELINE_URL", url.as_str()), ("IMCHANNEL_TIMELINE_KEY", KEY)];
+        variables.extend(more);
         let (timeline, admin) = RunningTimeline::start_with_admin(installation, &folder, &variables).await;
         Replica { timeline, admin, _folder: folder }
     }
@@ -166,6 +177,37 @@ async fn a_timeline_that_is_killed_while_it_stores_in_a_database_has_each_row_on
     posting.end().await;
     let replica = database.timeline(&installation).await;
     database.has_each_row_once(&installation, &replica).await;
+}
+
+#[tokio::test]
+async fn a_backlog_of_long_rows_is_stored_in_a_database_soon() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    let text = "x".repeat(LONG_BYTES);
+    let message = Webhook::infobip(format!(
+        r#"{{"results":[{{"from":"49151","to":"49152","messageId":"m-1","message":{{"type":"TEXT","text":"{text}"}}}}]}}"#
+    ));
+    assert_eq!(message.post(ingress.address).await.status, 200);
+    installation.until_processed().await;
+    normalizer.stop().await;
+    let messages = installation.stored(&EVENTS, "imchannel.event.message.*.*").await;
+    let again = |number: u64| store_again(&installation, &messages[0], number);
+    futures_util::stream::iter(1..BACKLOG).for_each_concurrent(STORED_AT_ONCE, again).await;
+    let database = Database::start().await;
+    let replica = database.timeline_with(&installation, &[("IMCHANNEL_TIMELINE_BODIES", "full")]).await;
+    // Tests wait for at most 30 s. When the thread that reads streams, which sleeps 10 ms at a time, also wrote, it took longer: it slept
+    // for each row.
+    database.has_each_row_once(&installation, &replica).await;
+}
+
+/// Stores an event once more, under another id.
+async fn store_again(installation: &Installation, event: &bus::Delivery, number: u64) {
+    let id = format!("again-{number}");
+    let headers = || bus::Headers::new().with(bus::headers::MESSAGE_ID, &id);
+    let deadline = tokio::time::Instant::now() + crate::harness::TIMEOUT;
+    let address = event.address().unwrap();
+    installation.bus.store(&address, headers, &event.payload, deadline).await.unwrap();
 }
 
 #[tokio::test]

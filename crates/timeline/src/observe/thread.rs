@@ -4,7 +4,8 @@
 //! path each time. This one sleeps before it waits, and then reads what has come together.
 //!
 //! What is asked over a connection of this thread takes longer by that sleep, so answers over HTTP and erasures use another one. They
-//! run on another runtime too.
+//! run on another runtime too. So do writes to the store, which take many steps: SQLite has threads for them, PostgreSQL the runtime that
+//! opened it.
 
 use std::thread;
 use std::time::Duration;

@@ -27,7 +27,7 @@ pub(super) struct Leases(tokio::sync::Mutex<Option<Arc<Session>>>);
 /// The session that has them.
 struct Session {
     connected: Connected,
-    /// Where locks are given back. That of a reader of streams ends before the process does.
+    /// Where it is served. A lease may be dropped on another runtime, or on none.
     runtime: Handle,
     /// The server gives a session the same lock twice, and a process must have each once.
     taken: Mutex<HashSet<Lock>>,
@@ -62,8 +62,8 @@ impl Leases {
             return Ok(Arc::clone(session));
         }
         let connected = pool.connect().await?;
-        let session = Arc::new(Session { connected, runtime: pool.runtime.clone(), taken: Mutex::default() });
-        pool.runtime.spawn(check(Arc::downgrade(&session), session.connected.ended.clone()));
+        let session = Arc::new(Session { connected, runtime: Handle::current(), taken: Mutex::default() });
+        tokio::spawn(check(Arc::downgrade(&session), session.connected.ended.clone()));
         *current = Some(Arc::clone(&session));
         Ok(session)
     }

@@ -32,15 +32,19 @@ mod replays;
 mod schema;
 mod tls;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio_postgres::Client;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::progress::StreamProgress;
 use crate::row::{Keys, LookupKey, RecipientKey, Row, StreamNumber};
 use crate::rules::{Expectation, Judged};
 use crate::store::audit::{AuditEntry, AuditQuery, Audited};
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, StoreFault};
 use crate::store::lease::Lease;
 use crate::store::postgres::columns::nanoseconds;
 use crate::store::postgres::days::Day;
@@ -58,12 +62,21 @@ const CHECKED: &str = "check value of the timeline's secret";
 /// The shared store.
 #[derive(Debug)]
 pub struct PostgresStore {
+    database: Arc<Database>,
+    /// Where all work runs, on whichever runtime it is asked for.
+    runtime: Handle,
+}
+
+/// What the work needs.
+#[derive(Debug)]
+struct Database {
     pool: Pool,
     leases: Leases,
 }
 
 impl PostgresStore {
-    /// Connects to the database of a URL and makes its schema the current one.
+    /// Connects to the database of a URL and makes its schema the current one. All that is asked of it later runs on the runtime
+    /// that calls this.
     ///
     /// # Errors
     /// The server does not answer, the schema is of a later version, or the rows were written with other keys.
@@ -72,35 +85,58 @@ impl PostgresStore {
         let mut client = pool.lend(Purpose::Write).await?;
         let migrated = schema::migrate(&mut client, &keys.id(CHECKED).0).await;
         client.give_back(migrated)?;
-        Ok(Self { pool, leases: Leases::default() })
+        let database = Arc::new(Database { pool, leases: Leases::default() });
+        Ok(Self { database, runtime: Handle::current() })
+    }
+
+    /// Runs work on the runtime of the store. A batch takes hundreds of steps, and each would wait for a thread that sleeps between
+    /// them, as that of the readers of streams does. The work is canceled when the answer is dropped.
+    fn run<T: Send + 'static, W: Future<Output = Result<T, StoreError>> + Send + 'static>(
+        &self,
+        work: impl FnOnce(Arc<Database>) -> W + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move {
+            let work = work(Arc::clone(&self.database));
+            match AbortOnDropHandle::new(self.runtime.spawn(work)).await {
+                Ok(done) => done,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(stopped) => {
+                        let text = "the store is closed";
+                        Err(StoreError::new(StoreFault::Unavailable, text, Some(Box::new(stopped))))
+                    }
+                },
+            }
+        })
     }
 
     /// Gives what `answer` finds over a connection for answers.
-    async fn answer<T: Send>(
+    fn answer<T: Send + 'static>(
         &self,
-        answer: impl for<'c> FnOnce(&'c Client) -> BoxFuture<'c, Result<T, StoreError>> + Send,
-    ) -> Result<T, StoreError> {
-        let client = self.pool.lend(Purpose::Answer).await?;
-        let found = answer(&client).await;
-        client.give_back(found)
+        answer: impl for<'c> FnOnce(&'c Client) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    ) -> Answer<'_, T> {
+        self.run(|database| async move {
+            let client = database.pool.lend(Purpose::Answer).await?;
+            let found = answer(&client).await;
+            client.give_back(found)
+        })
     }
 
-    async fn append_batch(&self, batch: Batch) -> Result<Appended, StoreError> {
-        let mut client = self.pool.lend(Purpose::Write).await?;
-        let appended = append::append(&mut client, &batch).await;
-        client.give_back(appended)
+    /// Changes what `change` changes over the connection for writing.
+    fn write<T: Send + 'static>(
+        &self,
+        change: impl for<'c> FnOnce(&'c mut Client) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    ) -> Answer<'_, T> {
+        self.run(|database| async move {
+            let mut client = database.pool.lend(Purpose::Write).await?;
+            let changed = change(&mut client).await;
+            client.give_back(changed)
+        })
     }
 
-    async fn publish_progress(&self, progress: StreamProgress) -> Result<(), StoreError> {
-        let client = self.pool.lend(Purpose::Write).await?;
-        let published = progress::publish(&client, &progress).await;
-        client.give_back(published)
-    }
-
-    async fn expire_before(&self, before: Timestamp) -> Result<Expired, StoreError> {
-        let mut client = self.pool.lend(Purpose::Answer).await?;
-        let expired = expire(&mut client, before).await;
-        client.give_back(expired)
+    /// The right that a lock stands for.
+    fn lease_of(&self, lock: Lock) -> Answer<'_, Option<Lease>> {
+        self.run(move |database| async move { database.leases.take(&database.pool, lock).await })
     }
 }
 
@@ -116,86 +152,86 @@ async fn expire(client: &mut Client, before: Timestamp) -> Result<Expired, Store
 
 impl Store for PostgresStore {
     fn positions(&self) -> Answer<'_, Vec<Position>> {
-        Box::pin(self.answer(|client| Box::pin(read::positions(client))))
+        self.answer(|client| Box::pin(read::positions(client)))
     }
 
     fn append(&self, batch: Batch) -> Answer<'_, Appended> {
-        Box::pin(self.append_batch(batch))
+        self.write(move |client| Box::pin(async move { append::append(client, &batch).await }))
     }
 
     fn find(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
-        Box::pin(self.answer(move |client| Box::pin(async move { read::find(client, &keys, limit).await })))
+        self.answer(move |client| Box::pin(async move { read::find(client, &keys, limit).await }))
     }
 
     fn find_brief(&self, keys: Vec<LookupKey>, limit: usize) -> Answer<'_, Found> {
-        Box::pin(self.answer(move |client| {
+        self.answer(move |client| {
             Box::pin(async move {
                 let mut found = read::find(client, &keys, limit).await?;
                 found.rows.iter_mut().for_each(|row| row.body = String::new());
                 Ok(found)
             })
-        }))
-    }
-
-    fn by_sequence(&self, query: SequenceQuery) -> Answer<'_, Vec<Row>> {
-        Box::pin(self.answer(move |client| Box::pin(async move { read::by_sequence(client, &query).await })))
-    }
-
-    fn met_files(&self, files: Vec<LookupKey>) -> Answer<'_, Vec<MetFile>> {
-        Box::pin(self.answer(move |client| Box::pin(async move { overdue::met_files(client, &files).await })))
-    }
-
-    fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>> {
-        Box::pin(self.answer(move |client| {
-            Box::pin(async move { read::of_recipient(client, recipient, &listing).await })
-        }))
-    }
-
-    fn beginnings(&self, channel: Option<String>, listing: Listing) -> Answer<'_, Vec<Row>> {
-        Box::pin(self.answer(move |client| {
-            Box::pin(async move { read::beginnings(client, channel.as_deref(), &listing).await })
-        }))
-    }
-
-    fn overdue(&self, query: OverdueQuery) -> Answer<'_, Vec<Expectation>> {
-        Box::pin(self.answer(move |client| Box::pin(async move { overdue::overdue(client, &query).await })))
-    }
-
-    fn overdue_counts(&self, judged: Vec<Judged>) -> Answer<'_, Vec<OverdueCount>> {
-        Box::pin(self.answer(move |client| Box::pin(async move { overdue::counts(client, &judged).await })))
-    }
-
-    fn gaps(&self, limit: usize) -> Answer<'_, Gaps> {
-        Box::pin(self.answer(move |client| Box::pin(read::gaps(client, limit))))
-    }
-
-    fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {
-        Box::pin(self.expire_before(before))
-    }
-
-    fn erase(&self, places: Vec<Place>) -> Answer<'_, ErasedRows> {
-        Box::pin(async move {
-            let mut client = self.pool.lend(Purpose::Write).await?;
-            let erased = erase::erase(&mut client, &places).await;
-            client.give_back(erased)
         })
     }
 
+    fn by_sequence(&self, query: SequenceQuery) -> Answer<'_, Vec<Row>> {
+        self.answer(move |client| Box::pin(async move { read::by_sequence(client, &query).await }))
+    }
+
+    fn met_files(&self, files: Vec<LookupKey>) -> Answer<'_, Vec<MetFile>> {
+        self.answer(move |client| Box::pin(async move { overdue::met_files(client, &files).await }))
+    }
+
+    fn of_recipient(&self, recipient: RecipientKey, listing: Listing) -> Answer<'_, Vec<Row>> {
+        self.answer(move |client| {
+            Box::pin(async move { read::of_recipient(client, recipient, &listing).await })
+        })
+    }
+
+    fn beginnings(&self, channel: Option<String>, listing: Listing) -> Answer<'_, Vec<Row>> {
+        self.answer(move |client| {
+            Box::pin(async move { read::beginnings(client, channel.as_deref(), &listing).await })
+        })
+    }
+
+    fn overdue(&self, query: OverdueQuery) -> Answer<'_, Vec<Expectation>> {
+        self.answer(move |client| Box::pin(async move { overdue::overdue(client, &query).await }))
+    }
+
+    fn overdue_counts(&self, judged: Vec<Judged>) -> Answer<'_, Vec<OverdueCount>> {
+        self.answer(move |client| Box::pin(async move { overdue::counts(client, &judged).await }))
+    }
+
+    fn gaps(&self, limit: usize) -> Answer<'_, Gaps> {
+        self.answer(move |client| Box::pin(read::gaps(client, limit)))
+    }
+
+    fn expire(&self, before: Timestamp) -> Answer<'_, Expired> {
+        self.run(move |database| async move {
+            let mut client = database.pool.lend(Purpose::Answer).await?;
+            let expired = expire(&mut client, before).await;
+            client.give_back(expired)
+        })
+    }
+
+    fn erase(&self, places: Vec<Place>) -> Answer<'_, ErasedRows> {
+        self.write(move |client| Box::pin(async move { erase::erase(client, &places).await }))
+    }
+
     fn size(&self) -> Answer<'_, u64> {
-        Box::pin(self.answer(|client| Box::pin(read::size(client))))
+        self.answer(|client| Box::pin(read::size(client)))
     }
 
     fn record(&self, entry: AuditEntry) -> Answer<'_, u64> {
         let entry = entry.cleaned();
-        Box::pin(self.answer(move |client| Box::pin(async move { audit::add(client, &entry).await })))
+        self.answer(move |client| Box::pin(async move { audit::add(client, &entry).await }))
     }
 
     fn audit(&self, query: AuditQuery) -> Answer<'_, Vec<Audited>> {
-        Box::pin(self.answer(move |client| Box::pin(audit::list(client, query))))
+        self.answer(move |client| Box::pin(audit::list(client, query)))
     }
 
     fn expire_audit(&self, before: Timestamp) -> Answer<'_, usize> {
-        Box::pin(self.answer(move |client| Box::pin(audit::expire(client, before))))
+        self.answer(move |client| Box::pin(audit::expire(client, before)))
     }
 
     fn shared(&self) -> Option<&dyn SharedStore> {
@@ -205,26 +241,26 @@ impl Store for PostgresStore {
 
 impl SharedStore for PostgresStore {
     fn lease(&self, stream: StreamNumber) -> Answer<'_, Option<Lease>> {
-        Box::pin(self.leases.take(&self.pool, Lock::Stream(stream)))
+        self.lease_of(Lock::Stream(stream))
     }
 
     fn erasing(&self) -> Answer<'_, Option<Lease>> {
-        Box::pin(self.leases.take(&self.pool, Lock::Erasure))
+        self.lease_of(Lock::Erasure)
     }
 
     fn publish(&self, progress: StreamProgress) -> Answer<'_, ()> {
-        Box::pin(self.publish_progress(progress))
+        self.write(move |client| Box::pin(async move { progress::publish(client, &progress).await }))
     }
 
     fn published(&self, stream: StreamNumber) -> Answer<'_, Option<StreamProgress>> {
-        Box::pin(self.answer(move |client| Box::pin(progress::published(client, stream))))
+        self.answer(move |client| Box::pin(progress::published(client, stream)))
     }
 
     fn rows_after(&self, stream: StreamNumber, sequence: u64, limit: usize) -> Answer<'_, Vec<Row>> {
-        Box::pin(self.answer(move |client| Box::pin(progress::rows_after(client, stream, sequence, limit))))
+        self.answer(move |client| Box::pin(progress::rows_after(client, stream, sequence, limit)))
     }
 
     fn condition(&self) -> Result<(), String> {
-        self.pool.condition()
+        self.database.pool.condition()
     }
 }

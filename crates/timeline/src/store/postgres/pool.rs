@@ -5,12 +5,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Config};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::error::{StoreError, StoreFault};
 use crate::store::postgres::address;
@@ -79,8 +77,6 @@ pub(super) struct Pool {
     tls: Tls,
     answering: Connections,
     writing: Connections,
-    /// Where every connection is served: the readers of streams, which make some of them, have a runtime that answers slowly.
-    pub(super) runtime: Handle,
 }
 
 impl fmt::Debug for Pool {
@@ -112,12 +108,12 @@ impl Drop for Connected {
 }
 
 impl Pool {
-    /// Connections to the server of a URL, served by the runtime that calls this. Nothing is connected yet.
+    /// Connections to the server of a URL. Nothing is connected yet.
     pub(super) fn new(url: &str) -> Result<Self, StoreError> {
         let address = address::parse(url)?;
         let tls = Tls::new(address.roots.as_deref())?;
         let (answering, writing) = (Connections::new(ANSWERING_MAX), Connections::new(WRITING_MAX));
-        Ok(Self { config: address.config, tls, answering, writing, runtime: Handle::current() })
+        Ok(Self { config: address.config, tls, answering, writing })
     }
 
     /// A connection that answers. [`Lent::give_back`] keeps it for others.
@@ -146,14 +142,26 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connected, StoreError> {
-        let connecting = self.runtime.spawn(connect(self.config.clone(), self.tls.clone()));
-        let connected = match AbortOnDropHandle::new(connecting).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                Err(StoreError::new(StoreFault::Unavailable, "the store is closed", Some(Box::new(error))))
-            }
-        };
-        connected.inspect_err(|error| self.answering.note(Some(error)))
+        self.try_connect().await.inspect_err(|error| self.answering.note(Some(error)))
+    }
+
+    async fn try_connect(&self) -> Result<Connected, StoreError> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+        let ended = CancellationToken::new();
+        let notify = ended.clone().drop_guard();
+        let task = tokio::spawn(async move {
+            let _notify = notify;
+            // What was asked for when it failed has the error.
+            let _ = connection.await;
+        });
+        let connected = Connected { client, ended, end: task.abort_handle() };
+        let client = &connected.client;
+        client.batch_execute(SESSION).await?;
+        if !self.config.get_options().is_some_and(|options| options.contains("statement_timeout")) {
+            client.batch_execute(STATEMENT_TIMEOUT).await?;
+        }
+        client.batch_execute(&format!("SET search_path = {SCHEMA}")).await?;
+        Ok(connected)
     }
 
     /// Whether the last uses succeeded.
@@ -166,25 +174,6 @@ impl Pool {
         }
         Ok(())
     }
-}
-
-async fn connect(config: Config, tls: Tls) -> Result<Connected, StoreError> {
-    let (client, connection) = config.connect(tls).await?;
-    let ended = CancellationToken::new();
-    let notify = ended.clone().drop_guard();
-    let task = tokio::spawn(async move {
-        let _notify = notify;
-        // What was asked for when it failed has the error.
-        let _ = connection.await;
-    });
-    let connected = Connected { client, ended, end: task.abort_handle() };
-    let client = &connected.client;
-    client.batch_execute(SESSION).await?;
-    if !config.get_options().is_some_and(|options| options.contains("statement_timeout")) {
-        client.batch_execute(STATEMENT_TIMEOUT).await?;
-    }
-    client.batch_execute(&format!("SET search_path = {SCHEMA}")).await?;
-    Ok(connected)
 }
 
 /// An error and its causes.
