@@ -9,6 +9,7 @@ use bus::read::{self, StartAt};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, StreamSettings, WEBHOOKS};
 use bus::{Bus, Delivery, provision};
 use channel::CredentialKey;
+use futures_util::StreamExt as _;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1::{InboundMessage, ReportEvent};
@@ -25,6 +26,8 @@ use super::{bus_options, eventually};
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Time in which a service that is stopped finishes its work.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// Repeated events that are stored at the same time.
+const REPEATED_AT_ONCE: usize = 256;
 /// A channel of each BSP.
 pub(crate) const CHANNELS: &str = include_str!("../../../examples/channels.toml");
 
@@ -190,6 +193,18 @@ impl Installation {
         let deadline = tokio::time::Instant::now() + super::TIMEOUT;
         let address = event.address().unwrap();
         self.bus.store(&address, headers, &report.encode_to_vec().into(), deadline).await.unwrap();
+    }
+
+    /// Stores an event this many times more, each under another id.
+    pub(crate) async fn repeat(&self, event: &Delivery, times: usize) {
+        let address = event.address().unwrap();
+        let store = async |number: usize| {
+            let id = format!("repeated-{number}");
+            let headers = || bus::Headers::new().with(bus::headers::MESSAGE_ID, &id);
+            let deadline = tokio::time::Instant::now() + super::TIMEOUT;
+            self.bus.store(&address, headers, &event.payload, deadline).await.unwrap();
+        };
+        futures_util::stream::iter(0..times).for_each_concurrent(REPEATED_AT_ONCE, store).await;
     }
 
     /// All stored webhooks.

@@ -18,11 +18,9 @@ pub(super) const KEY: &str = "01010101010101010101010101010101010101010101010101
 /// Limit of the time from the end of the timeline that reads until another one reads.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 /// Events that came while no timeline ran.
-const BACKLOG: u64 = 8000;
+const BACKLOG: usize = 4000;
 /// Length of their text: a row of this length is sent to the server in a piece of its own.
 const LONG_BYTES: usize = 4096;
-/// Events that are stored at the same time.
-const STORED_AT_ONCE: usize = 256;
 
 /// A server, and the folders of the timelines that use it.
 pub(super) struct Database {
@@ -192,22 +190,12 @@ async fn a_backlog_of_long_rows_is_stored_in_a_database_soon() {
     installation.until_processed().await;
     normalizer.stop().await;
     let messages = installation.stored(&EVENTS, "imchannel.event.message.*.*").await;
-    let again = |number: u64| store_again(&installation, &messages[0], number);
-    futures_util::stream::iter(1..BACKLOG).for_each_concurrent(STORED_AT_ONCE, again).await;
+    installation.repeat(&messages[0], BACKLOG).await;
     let database = Database::start().await;
     let replica = database.timeline_with(&installation, &[("IMCHANNEL_TIMELINE_BODIES", "full")]).await;
-    // Tests wait for at most 30 s. When the thread that reads streams, which sleeps 10 ms at a time, also wrote, it took longer: it slept
-    // for each row.
+    // Within 30 s. When the thread that reads streams, which sleeps 10 ms at a time, also wrote, it took longer: it slept for each row.
+    replica.until_read(&EVENTS, bus::read::last_sequence(&installation.bus, &EVENTS).await.unwrap()).await;
     database.has_each_row_once(&installation, &replica).await;
-}
-
-/// Stores an event once more, under another id.
-async fn store_again(installation: &Installation, event: &bus::Delivery, number: u64) {
-    let id = format!("again-{number}");
-    let headers = || bus::Headers::new().with(bus::headers::MESSAGE_ID, &id);
-    let deadline = tokio::time::Instant::now() + crate::harness::TIMEOUT;
-    let address = event.address().unwrap();
-    installation.bus.store(&address, headers, &event.payload, deadline).await.unwrap();
 }
 
 #[tokio::test]
