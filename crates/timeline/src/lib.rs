@@ -32,6 +32,7 @@ pub mod rules;
 pub mod secret;
 pub mod settings;
 pub mod store;
+mod yields;
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;

@@ -19,11 +19,14 @@ use crate::observe::{Observer, Shared};
 use crate::row::{IdKind, Row, RowKind, StreamNumber};
 use crate::rules::{self, RuleName};
 use crate::store::{Appended, Batch, NewRow, Position, StoreError};
+use crate::yields::Yields;
 
 /// How long a batch gathers after its first message: it bounds the number of transactions. With 50 ms the median time from a webhook to its
 /// event was 1.32 times as long as without a timeline, with 250 ms 1.19 times (3,000 webhooks/s, two cores, `imchannel-bench run --only
 /// timeline-beside`, SQLite still with fsync). With one second the slowest webhooks were slower than with 250 ms.
 const GATHER: Duration = Duration::from_millis(250);
+/// Messages that wait in a stream from which its reader is behind, and does not yield.
+const BEHIND: u64 = 500;
 /// Interval of asking an idle stream whether it stored something.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 /// Delay before a reader starts again after a fault.
@@ -164,6 +167,7 @@ impl Reader {
             Extractor { keys: self.observer.keys.clone(), channels, bodies: self.observer.bodies };
         let mut gathered = Gathered::new(position);
         let until = Instant::now() + GATHER;
+        let yields = Yields::until(until.into_std());
         let mut read = first;
         let mut pending;
         loop {
@@ -171,6 +175,9 @@ impl Reader {
                 return Err(Interrupted::GoneBack);
             }
             pending = read.pending;
+            if pending < BEHIND {
+                yields.step();
+            }
             gathered.add(&read.delivery, rows(self.stream, &extractor, &read));
             if gathered.is_full() {
                 break;

@@ -12,6 +12,7 @@ use crate::store::sqlite::fault::Sql;
 use crate::store::sqlite::filter::build::last_row;
 use crate::store::sqlite::schema::{self, Form, Refusal, SEGMENT_ROWS};
 use crate::store::{Gap, NewRow, Place, Position};
+use crate::yields::Yields;
 
 /// The open file of a day.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Write<'a> {
     pub(super) position: &'a Position,
     /// Messages that were missed.
     pub(super) gaps: &'a [Gap],
+    /// Between the steps of its rows.
+    pub(super) yields: Yields,
 }
 
 /// What was stored.
@@ -88,6 +91,7 @@ impl DayFile {
     /// # Errors
     /// Nothing is stored. The file is to be opened again.
     pub(super) fn write(&mut self, write: &Write<'_>) -> Sql<Stored> {
+        schema::add_yields(&mut self.connection, write.yields)?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let first = self.next;
         let mut next = first;

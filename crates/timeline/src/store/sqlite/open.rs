@@ -22,6 +22,7 @@ use crate::store::sqlite::fault::{self, Sql};
 use crate::store::sqlite::overdue::{COLUMNS, expectation};
 use crate::store::sqlite::schema::{self, Form, Refusal};
 use crate::store::{NewRow, Position};
+use crate::yields::Yields;
 
 /// What identifies an expectation, besides its channel.
 pub(super) type RuleKey = (RuleName, LookupKey);
@@ -45,10 +46,13 @@ impl OpenFile {
         &mut self,
         rows: &[NewRow],
         met: &HashSet<(RuleKey, String)>,
+        yields: Yields,
     ) -> Result<Vec<Expectation>, StoreError> {
         if rows.iter().all(|new| new.expected.is_empty() && new.settled.is_empty()) {
             return Ok(Vec::new());
         }
+        let yielding = schema::add_yields(&mut self.connection, yields);
+        yielding.map_err(|error| fault::of_sqlite(error, &self.path))?;
         self.write(|transaction| apply(transaction, rows, met))
     }
 

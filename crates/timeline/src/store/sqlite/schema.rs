@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::store::error::{StoreError, StoreFault};
 use crate::store::sqlite::fault::{self, Sql};
 use crate::store::sqlite::form_1;
+use crate::yields::Yields;
 
 const _: () = assert!(
     option_env!("LIBSQLITE3_FLAGS").is_some(),
@@ -34,6 +35,8 @@ const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 1024;
 /// Pages (4 KiB) in the WAL from which they are copied into the file.
 const CHECKPOINT_PAGES: i64 = 8192;
+/// Steps of SQLite between two yields: some inserts.
+const STEPS: i32 = 200;
 /// Size to which a WAL is cut after it was larger, in bytes.
 const WAL_BYTES: i64 = 64 * 1024 * 1024;
 
@@ -184,6 +187,16 @@ pub(super) fn writer(path: &Path, form: Form) -> Result<Connection, Refusal> {
     let stored = check(&connection, form, path)?;
     prepare_writer(&mut connection, path, form, stored).map_err(|error| refusal(error, path))?;
     Ok(connection)
+}
+
+/// Yields between the steps of what a connection does from now on.
+pub(super) fn add_yields(connection: &mut Connection, yields: Yields) -> Sql<()> {
+    let step = move || {
+        yields.step();
+        // The statement goes on.
+        false
+    };
+    connection.progress_handler(STEPS, Some(step))
 }
 
 /// A connection that reads an existing file.

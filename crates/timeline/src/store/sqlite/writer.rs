@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::error;
@@ -24,9 +25,12 @@ use crate::store::sqlite::open::OpenFile;
 use crate::store::sqlite::replays;
 use crate::store::sqlite::schema::Refusal;
 use crate::store::{Appended, Batch, Expired, Gap, NewRow, Position};
+use crate::yields::Yields;
 
 /// Most days that are open for writing: while streams are read from the past, each may be in another day.
 const DAYS_MAX: usize = 3;
+/// How long a batch yields the CPU: usually longer than it takes.
+const YIELDING: Duration = Duration::from_millis(50);
 
 /// Writes to the files of a store. There is one.
 #[derive(Debug)]
@@ -76,13 +80,14 @@ impl Writer {
             return Err(StoreError::new(StoreFault::Damaged, why.clone(), None));
         }
         let mut appended = Appended::default();
+        let yields = Yields::until(Instant::now() + YIELDING);
         for run in runs(batch) {
             let day = run.day;
             self.leave_day(run.position.stream, day)?;
             // Look-ups read the days of the catalog: the file of a new one has its tables before.
             self.open_day(day)?;
             self.files.catalog.begin_write(&self.files.folder, day)?;
-            let stored = self.store(run, &mut appended);
+            let stored = self.store(run, yields, &mut appended);
             self.files.catalog.end_write(day);
             stored?;
         }
@@ -90,16 +95,17 @@ impl Writer {
     }
 
     /// Stores rows in the day that [`Self::open_day`] has opened last.
-    fn store(&mut self, run: Run, appended: &mut Appended) -> Result<(), StoreError> {
+    fn store(&mut self, run: Run, yields: Yields, appended: &mut Appended) -> Result<(), StoreError> {
         let Run { day, mut rows, position, gaps } = run;
         if self.may_be_stored(position.stream, &rows) {
             rows = self.without_stored(day, rows)?;
         }
         let met = met::met(&self.files, &rows)?;
-        let removed = self.open.apply(&rows, &met).map_err(|failure| self.move_open_aside(failure))?;
+        let removed =
+            self.open.apply(&rows, &met, yields).map_err(|failure| self.move_open_aside(failure))?;
         appended.met.extend(removed);
         count_replays(&self.audit, &rows)?;
-        let write = Write { rows: &rows, position: &position, gaps: &gaps };
+        let write = Write { rows: &rows, position: &position, gaps: &gaps, yields };
         let Stored { rows } = self.with_day(day, |file| file.write(&write))?;
         appended.rows += rows;
         self.files.catalog.add_gaps(day, &gaps);
