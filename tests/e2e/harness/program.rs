@@ -174,18 +174,27 @@ impl Program {
         (of("VmRSS:"), of("VmHWM:"))
     }
 
-    /// How often each of its threads has waited for something, and so had to wake up, by the thread's id.
-    pub(crate) fn waits(&self) -> HashMap<OsString, u64> {
+    /// How often each of its threads has waited for something, and so had to wake up.
+    pub(crate) fn waits(&self) -> HashMap<Thread, u64> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id().unwrap())).unwrap();
         let waits = threads.map(|thread| {
             let thread = thread.unwrap();
             // A thread may have ended since.
             let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            (thread.file_name(), line.map_or(0, |number| number.trim().parse().unwrap()))
+            let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let name = of("Name:").unwrap_or_default().to_owned();
+            let waits = of("voluntary_ctxt_switches:").map_or(0, |number| number.parse().unwrap());
+            (Thread { id: thread.file_name(), name }, waits)
         });
         waits.collect()
     }
+}
+
+/// A thread of a program.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Thread {
+    id: OsString,
+    pub(crate) name: String,
 }
 
 /// Runs `imchannel` with arguments to its end.

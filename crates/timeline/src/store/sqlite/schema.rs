@@ -35,10 +35,10 @@ const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 1024;
 /// Pages (4 KiB) in the WAL from which they are copied into the file.
 const CHECKPOINT_PAGES: i64 = 8192;
-/// Steps of SQLite between two yields: some inserts.
-const STEPS: i32 = 200;
 /// Size to which a WAL is cut after it was larger, in bytes.
 const WAL_BYTES: i64 = 64 * 1024 * 1024;
+/// Steps of SQLite between two yields: some inserts.
+const STEPS: i32 = 200;
 
 /// Tables of a day. Times are nanoseconds since 1970. `ids` and `recipients` have the first 64 bits of a key: the whole key
 /// is in the row, which is compared.
@@ -189,7 +189,7 @@ pub(super) fn writer(path: &Path, form: Form) -> Result<Connection, Refusal> {
     Ok(connection)
 }
 
-/// Yields between the steps of what a connection does from now on.
+/// Yields between the steps of what a connection does, until the time of `yields`. They replace those of the batch before.
 pub(super) fn add_yields(connection: &mut Connection, yields: Yields) -> Sql<()> {
     let step = move || {
         yields.step();
